@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy scenario screenshots crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny manual deb deb-test
+.PHONY: demo test check-deploy scenario screenshots crash-test chaos fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -129,9 +129,16 @@ bench: prerequisites
 	cargo bench --workspace --bench page | .ci/paste docs/BENCHMARKS.md page
 	cargo bench --workspace --bench front | .ci/paste docs/BENCHMARKS.md front
 	cargo build --release --workspace --bins --locked
+	cargo bench --workspace --bench whole | .ci/paste docs/BENCHMARKS.md whole
 	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
 	cargo bench --workspace --bench staged | .ci/paste docs/BENCHMARKS.md staged
 	cargo bench --workspace --bench transform | .ci/paste docs/BENCHMARKS.md transform
+
+# Counts instructions a record, step by step, and writes them into docs/BENCHMARKS.md.
+counts: prerequisites
+	@.ci/prerequisites test
+	cargo build $(TESTED) --bin counts
+	target/release/counts | .ci/paste docs/BENCHMARKS.md counts
 
 # Manual pages and completions, from the commands that the programs parse, in target/manual.
 manual: build

@@ -21,6 +21,7 @@ POLICIES = {
     "iam-copy-role": "CopyPolicy",
     "iam-operator": "OperatorPolicy",
     "iam-replay": "ReplayPolicy",
+    "iam-forget": "ForgetPolicy",
     "iam-kms": "KmsPolicy",
     "iam-kms-copy-role": "KmsCopyPolicy",
 }

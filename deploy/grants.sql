@@ -9,7 +9,8 @@ GRANT USAGE ON SCHEMA public TO livestream_loader;
 
 -- The loader owns its three tables: COPY with an explicit STATUPDATE, which the ingester uses, is for owners and
 -- superusers (https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-load.html), and LOCK takes more
--- than SELECT and INSERT. `ingester check` shows whether the rights suffice.
+-- than SELECT and INSERT. So is ALTER TABLE, by which the ingester adds columns (redshift.on_schema_change) and
+-- `ingester ddl --apply` alters the tables. `ingester check` shows whether the rights suffice.
 ALTER TABLE public.livestream OWNER TO livestream_loader;
 ALTER TABLE public.livestream_ledger OWNER TO livestream_loader;
 ALTER TABLE public.livestream_ledger_lock OWNER TO livestream_loader;

@@ -87,6 +87,30 @@ show as_service state dump --config /etc/livestream/web-1.toml
 as_service state verify && as_service state verify --config /etc/livestream/web-1.toml || fail "state verify"
 is "the log of web-1" "$(mode /var/lib/livestream/web-1/producer)" "livestream:livestream 700"
 
+step "a service takes a changed configuration while it runs, and refuses a wrong one"
+for service in livestream-producer livestream-ingester; do
+    before=$(property $service MainPID)
+    echo '[alerts]' >>/etc/livestream/pipeline.toml
+    echo 'repeat = "2h"' >>/etc/livestream/pipeline.toml
+    show systemctl reload $service || fail "$service was not reloaded"
+    for _ in $(seq 20); do
+        journalctl --no-pager -q -u $service | grep -q "configuration reloaded" && break
+        sleep 1
+    done
+    journalctl --no-pager -q -u $service | grep "configuration reloaded" | tail -n 1 | grep "alerts.repeat" ||
+        fail "$service does not say what it took"
+    sed -i 's/^repeat = "2h"$/repaet = "2h"/' /etc/livestream/pipeline.toml
+    show systemctl reload $service || true
+    for _ in $(seq 20); do
+        journalctl --no-pager -q -u $service | grep -q "is not reloaded" && break
+        sleep 1
+    done
+    journalctl --no-pager -q -u $service | grep -q "is not reloaded" || fail "$service takes a wrong configuration"
+    sed -i -e '/^\[alerts\]$/d' -e '/^repaet = /d' /etc/livestream/pipeline.toml
+    is "$service" "$(property $service ActiveState)/$(property $service SubState)" active/running
+    is "its process" "$(property $service MainPID)" "$before"
+done
+
 step "a service that stands still is started again"
 mkdir -p /run/systemd/system/livestream-producer@web-1.service.d
 printf '[Service]\nWatchdogSec=4s\n' >/run/systemd/system/livestream-producer@web-1.service.d/trial.conf

@@ -1,7 +1,10 @@
 //! What the ingester judges its alerts by.
 
+use std::sync::Arc;
+
 use shared::boxed::Boxed;
 use shared::clock::Steady;
+use shared::config::Config;
 use shared::exit::Failure;
 use state::alerts::rules::IngesterFigures;
 use state::alerts::{self, Watch};
@@ -14,6 +17,7 @@ use crate::services::Services;
 /// The task that tells what needs an operator, until shutdown. `listed` is when S3 was last listed completely.
 pub(crate) fn start(
     owner: LoadsOwner,
+    configs: watch::Receiver<Arc<Config>>,
     listed: watch::Receiver<Steady>,
 ) -> Result<Boxed<'static, ()>, Failure> {
     let Services { config, activity, clock, shutdown, .. } = owner.services.clone();
@@ -29,5 +33,5 @@ pub(crate) fn start(
         })
     };
     let watch = Watch { dir: config.ingester.dir.clone(), activity, look };
-    alerts::start(&config, watch, &clock, &shutdown)
+    alerts::start(configs, watch, &clock, &shutdown)
 }

@@ -8,11 +8,12 @@ use shared::config::{Config, ConfigFile, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
 use shared::out;
-use shared::shutdown::Shutdown;
+use shared::shutdown::{ReloadRequests, Shutdown};
 use shared::telemetry;
 use state::loads::Pause;
+use state::reload::Asked;
 
-use crate::commands::{self, adopt, audit, ledger, reconcile, replay};
+use crate::commands::{self, adopt, audit, ddl, forget, ledger, reconcile, replay};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics
@@ -23,6 +24,12 @@ const EXAMPLES: &str = "Examples:
 
 The environment overrides any key of the configuration, for instance a secret:
   LIVESTREAM__REDSHIFT__PASSWORD=… ingester run";
+
+const DDL_EXAMPLES: &str = "Examples:
+  ingester ddl | psql -h CLUSTER -p 5439 -d analytics
+  ingester ddl --diff                    what the tables lack
+  ingester ddl --apply                   the same, and alter them so
+  LIVESTREAM__REDSHIFT__USER=admin LIVESTREAM__REDSHIFT__PASSWORD=… ingester ddl --apply";
 
 const RECONCILE_EXAMPLES: &str = "Examples:
   ingester reconcile                     the last 7 days
@@ -53,6 +60,11 @@ What Redshift refused, and how often:
 A correction:
   ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);";
 
+const FORGET_EXAMPLES: &str = "Examples:
+  ingester forget --column mcvisid --file ids.txt          what there is, and what stands in the way
+  ingester forget --column mcvisid --file ids.txt --yes    remove it
+  vault read … | ingester forget --column customer --file - --yes --json";
+
 /// A longer pause is meant to have no end.
 const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -71,7 +83,8 @@ enum Command {
     /// Load batches until SIGTERM or Ctrl-C.
     ///
     /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
-    /// its ledger row, and archives its folder. May be killed at any moment and started again; several may run.
+    /// its ledger row, and archives its folder. May be killed at any moment and started again; several may run. SIGHUP has
+    /// it read its configuration again; docs/CONFIGURATION.md says which keys it takes then.
     #[command(after_help = "Example:\n  ingester run --config pipeline.toml")]
     Run,
     /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
@@ -127,6 +140,18 @@ enum Command {
     /// has lost one of these, add it, replay, and drop it again.
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Args),
+    /// Find all rows of a person, and with --yes remove them: from the table, the archive, quarantine and rejects.
+    ///
+    /// Deletes the rows of the table a day at a time; writes files of loaded batches, sets in quarantine and objects of
+    /// rejects anew without them; has the producer of this machine drop its copies of loaded batches. The ledger counts them
+    /// in `rows_forgotten`, so that `ingester audit` agrees at any moment. Services may run; run one of these at a time.
+    ///
+    /// Values are compared with what is stored: under [protect] with the pseudonym. Changes nothing while a batch that is not
+    /// loaded and archived has such rows; rows that wait in the log cannot be searched, and the report says how many there
+    /// are. The report ends with what this command cannot reach. Cut short anywhere, it is run again; a run that finds
+    /// nothing exits with 0.
+    #[command(after_help = FORGET_EXAMPLES)]
+    Forget(forget::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.
     ///
     /// The ledger says which batches are loaded. Rows of times for which it speaks, and which their producer compared, are
@@ -135,15 +160,9 @@ enum Command {
     Ledger(ledger::Command),
     /// Print CREATE TABLE for the table, the ledger, and the table that loads lock.
     ///
-    /// Connects to nothing and needs no secret; with --diff, to Redshift.
-    #[command(
-        after_help = "Examples:\n  ingester ddl | psql -h CLUSTER -p 5439 -d analytics\n  ingester ddl --diff"
-    )]
-    Ddl {
-        /// Compare with the tables in Redshift, and print the ALTER TABLE statements that bring them up to date.
-        #[arg(long)]
-        diff: bool,
-    },
+    /// Connects to nothing and needs no secret; with --diff and --apply, to Redshift.
+    #[command(after_help = DDL_EXAMPLES)]
+    Ddl(ddl::Args),
 }
 
 impl Cli {
@@ -152,18 +171,22 @@ impl Cli {
         shared::tls::install();
         let (Self { config: ConfigFile { path }, command }, clock) = (self, Clock::system());
         // Before anything that takes time: a signal that comes early must stop the service in order.
-        let shutdown =
-            if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
+        let (shutdown, requests) = match command {
+            Command::Run => Shutdown::of_service()?,
+            _ => (Shutdown::new(), ReloadRequests::none()),
+        };
         let secrets = match command {
-            Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
+            Command::Pause { .. } | Command::Resume => Secrets::Unused,
+            Command::Ddl(ref args) if !args.connects() => Secrets::Unused,
             _ => Secrets::Ingester,
         };
         let (config, out) = (Config::load(&path, secrets)?, &mut out::stdout());
         match command {
             Command::Run => {
-                let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
+                let telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
                 config.warn();
-                let done = in_runtime(crate::run::run(config, clock, shutdown));
+                let asked = Asked { shutdown, requests, level: telemetry.level() };
+                let done = in_runtime(crate::run::run(config, asked, clock));
                 done.map_err(|failure| {
                     if failure.is_logged() {
                         return failure;
@@ -172,8 +195,7 @@ impl Cli {
                     failure.logged()
                 })
             }
-            Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
-            Command::Ddl { diff: false } => commands::ddl::print(&config, out),
+            Command::Ddl(args) => in_runtime(ddl::command(&config, &args, &clock, out)),
             Command::Pause { length, reason } => {
                 let since = clock.wall();
                 let until = length.map(|Span(length)| since + length);
@@ -185,6 +207,7 @@ impl Cli {
             Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
             Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
             Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
+            Command::Forget(args) => in_runtime(forget::command(&config, &args, &clock, out)),
             Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
             Command::Replay(args) => {
                 let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;

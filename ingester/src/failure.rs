@@ -60,6 +60,12 @@ impl LoadFailure {
         let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
         Self { class, scope: Scope::Whole, why, advice, pace, at_s3: false, blamed: Vec::new() }
     }
+
+    /// The same failure, with what it was met at before it.
+    pub(crate) fn within(self, what: impl fmt::Display) -> Self {
+        let why = format!("{what}: {}", self.why);
+        Self { why: human::beginning(&why, REASON_CHARS).into_owned(), ..self }
+    }
 }
 
 impl fmt::Display for LoadFailure {

@@ -94,15 +94,33 @@ impl Identity {
         }
     }
 
+    /// The same, with the archive whatever `ingester.archive` is: batches may have been moved there before.
+    pub(crate) fn with_archive(config: &Config, store: ObjectStore) -> Self {
+        let mut identity = Self::new(config, store);
+        if !identity.prefixes.contains(&config.s3.ingested) {
+            identity.prefixes.push(config.s3.ingested.clone());
+        }
+        identity
+    }
+
     /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims the prefixes that nobody owns.
     pub(crate) async fn claim(&self, mark: &LedgerMark) -> Result<(), NotOurs> {
+        self.claim_these(mark, |_| true).await
+    }
+
+    /// As [`Self::claim`], but of those that nobody owns, claims only some; the others are left to an ingester.
+    pub(crate) async fn claim_these(
+        &self,
+        mark: &LedgerMark,
+        these: impl Fn(&str) -> bool,
+    ) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
         // Before the first claim: a pipeline that is refused at one prefix claims none.
         let free = self.free_prefixes(mark).await?;
         let json = serde_json::to_vec_pretty(&ours)
             .map_err(|error| NotOurs::Unknown(LoadFailure::of_all(ErrorClass::Unknown, error, "")))?;
         let json = Bytes::from(json);
-        for prefix in free {
+        for prefix in free.into_iter().filter(|prefix| these(prefix)) {
             let key = format!("{prefix}{IDENTITY}");
             match self.store.put_new(&key, json.clone()).await? {
                 Some(_) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
@@ -176,14 +194,19 @@ impl Identity {
             // The id is of the moment the mark was made, so all claims write the same.
             made: mark.pipeline.parse::<BatchId>().map_or(DateTime::UNIX_EPOCH, |id| id.opened_at()),
         };
-        same_table(&mark.table, &ours)?;
+        same_table(&mark.table, &self.table, &self.ledger)?;
         Ok(ours)
     }
 }
 
+/// For a command that alters the table without S3: fails when the ledger speaks of another one.
+pub(crate) fn refuse_other_table(config: &Config, mark: &LedgerMark) -> Result<(), LoadFailure> {
+    let (table, ledger) = (config.redshift.table.unquoted(), config.redshift.ledger.unquoted());
+    Ok(same_table(&mark.table, &table, &ledger)?)
+}
+
 /// Names fold to small letters.
-fn same_table(theirs: &str, ours: &PipelineObject) -> Result<(), NotOurs> {
-    let PipelineObject { table, ledger, .. } = ours;
+fn same_table(theirs: &str, table: &str, ledger: &str) -> Result<(), NotOurs> {
     if theirs.eq_ignore_ascii_case(ledger_mark::as_marked(table)) {
         return Ok(());
     }
@@ -273,9 +296,9 @@ mod tests {
 
     #[test]
     fn a_ledger_speaks_of_one_table() {
-        let ours = object("1", "public.hits");
-        assert_eq!(same_table("Public.Hits", &ours), Ok(()), "names fold to small letters");
-        let said = said(same_table("public.other", &ours).unwrap_err());
+        let ours = |theirs| same_table(theirs, "public.hits", "public.ledger");
+        assert_eq!(ours("Public.Hits"), Ok(()), "names fold to small letters");
+        let said = said(ours("public.other").unwrap_err());
         assert!(
             said.contains("public.ledger speaks of the table public.other, redshift.table is public.hits"),
             "{said}"

@@ -15,6 +15,7 @@
 
 mod cli;
 mod run;
+mod reload;
 mod shown;
 mod alerts;
 mod loads_owner;
@@ -26,11 +27,13 @@ mod facts;
 mod quarantine;
 mod services;
 mod pauses;
+mod reload_notifier;
 mod load_store;
 mod retry_queue;
 mod producer_link;
 mod identity;
 mod redshift;
+mod sought;
 mod failure;
 
 pub use cli::Cli;

@@ -14,7 +14,7 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::lock::locked;
 use shared::seal::Seal;
-use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
+use state::loads::{ErrorClass, Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
 use state::status::snapshot::HeldBack;
 use state::store::StoreError;
 use tokio::sync::Notify;
@@ -112,7 +112,8 @@ impl LoadStore {
         let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
         let now = self.inner.clock.wall();
         let form = Form::new(seal.compression, &seal.schema);
-        let load = Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, now);
+        let (rows, bytes) = (seal.sealed_rows(), seal.sealed_bytes());
+        let load = Load::new(seal.batch, seal.instance.clone(), files, rows, bytes, now);
         Load { form, content: seal.content, last_received: seal.last_received, ..load }
     }
 
@@ -231,6 +232,21 @@ impl LoadStore {
         self.inner.to_load.notify_one();
     }
 
+    /// Makes batches due whose last attempt failed so: what they waited for has been mended. In memory only, so a process
+    /// that ends meanwhile retries them when their time has come.
+    pub(crate) fn retry_now(&self, class: ErrorClass) {
+        let (mut known, now) = (locked(&self.inner.known), self.inner.clock.steady());
+        let InMemory { open, waits, .. } = &mut *known;
+        for load in open.values() {
+            if matches!(load.state, LoadState::Retrying { class: met, .. } if met == class)
+                && let Some((_, due)) = waits.get_mut(&load.batch)
+            {
+                *due = (*due).min(now);
+            }
+        }
+        self.inner.to_load.notify_one();
+    }
+
     /// Returns when something may have come to be archived since the last call.
     pub(crate) async fn to_archive(&self) {
         self.inner.to_archive.notified().await;
@@ -291,7 +307,7 @@ pub fn is_archived(load: &Load) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use state::loads::{ErrorClass, Failed};
+    use state::loads::Failed;
 
     use super::*;
     use crate::facts::folder::tests::seal;
@@ -366,6 +382,24 @@ mod tests {
         assert_eq!(wait(now.wall - minute / 3), 40, "some of it passed before a restart");
         assert_eq!(wait(now.wall - minute * 9), 0);
         assert_eq!(wait(now.wall + minute * 60), 60, "the clock was set back by an hour");
+    }
+
+    #[tokio::test]
+    async fn batches_that_waited_for_what_is_mended_are_due_at_once() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock).unwrap();
+        let retrying = async |class| {
+            let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
+            load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+            let next = clock.wall() + Duration::from_secs(60);
+            load_store.note(batch, LoadEvent::Failed { next, class, why: "w".to_owned() }).await.unwrap();
+            batch
+        };
+        let mended = retrying(ErrorClass::Configuration).await;
+        retrying(ErrorClass::Data).await;
+        assert!(matches!(due(&load_store), Next::Wait(Some(_))));
+        load_store.retry_now(ErrorClass::Configuration);
+        assert_eq!(due(&load_store), Next::Load(vec![mended]));
     }
 
     #[tokio::test]

@@ -65,6 +65,7 @@ impl Owner for LoadsOwner {
             idle_until: self.idle.until(is_idle, clock.wall()),
             components: activity.components(),
             alerts: activity.alerts(),
+            configuration: activity.configuration(),
             ..snapshot
         })
     }

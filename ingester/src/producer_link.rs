@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use shared::ids::BatchId;
 use state::loads::ErrorClass;
 use state::status::feed::{self, Question, Republish};
@@ -35,14 +36,27 @@ impl Producer {
         });
     }
 
-    /// Asks for a batch to be uploaded once more; why it is not, otherwise.
-    pub(crate) async fn republish(&self, batch: BatchId) -> Result<Republish, String> {
-        let question = Question::Republish(batch);
-        match tokio::time::timeout(PATIENCE, feed::ask(&self.socket, &question)).await {
+    /// The batches of which it keeps copies; why it does not say, otherwise.
+    pub(crate) async fn copies(&self) -> Result<Vec<BatchId>, String> {
+        self.answer(&Question::Copies).await
+    }
+
+    /// Has it drop the copies of a batch that is loaded; why it does not answer, otherwise.
+    pub(crate) async fn drop_copies(&self, batch: BatchId) -> Result<(), String> {
+        self.answer::<bool>(&Question::Loaded(batch)).await.map(drop)
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, question: &Question) -> Result<T, String> {
+        match tokio::time::timeout(PATIENCE, feed::ask(&self.socket, question)).await {
             Ok(Ok(answer)) => Ok(answer.snapshot),
             Ok(Err(error)) => Err(format!("asked on {}, {error}", self.socket.display())),
             Err(_) => Err(format!("{} does not answer", self.socket.display())),
         }
+    }
+
+    /// Asks for a batch to be uploaded once more; why it is not, otherwise.
+    pub(crate) async fn republish(&self, batch: BatchId) -> Result<Republish, String> {
+        self.answer(&Question::Republish(batch)).await
     }
 
     /// Has the producer upload a batch again that is not in S3 as it was sealed, and adds to the failure what comes of it.

@@ -10,9 +10,11 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
+use shared::secret::Secret;
 use shared::shutdown::Shutdown;
 use shared::systemd::{ServiceManager, Start};
 use state::inspect::status_line;
+use state::reload::{Asked, Reloader};
 use state::status::activity::{Activity, Component};
 use state::status::feed::{self, Owner};
 use state::status::history::History;
@@ -30,6 +32,7 @@ use crate::load::Loader;
 use crate::load_store::LoadStore;
 use crate::loads_owner::{Idle, LoadsOwner};
 use crate::redshift::{Connector, Target, catalog};
+use crate::reload::Ingester;
 use crate::services::Services;
 use crate::shown;
 
@@ -41,7 +44,11 @@ const READY_POLL: Duration = Duration::from_millis(50);
 type Tasks = JoinSet<Result<(), Failure>>;
 
 /// Loads batches until `shutdown`. While S3 or Redshift is away, it waits.
-pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) async fn run(
+    config: Config,
+    Asked { shutdown, requests, level }: Asked,
+    clock: Clock,
+) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
     let activity = Activity::new(clock.clone());
@@ -63,7 +70,9 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let history = History::new(services.clock.clone());
     let owner = LoadsOwner { services: services.clone(), history, idle: Idle::default() };
     // Serve the status first, so that `state dump` shows what a start waits for.
-    serve_status(&mut tasks, &owner, complete)?;
+    let page_token = watch::Sender::new(services.config.metrics.token.clone());
+    let told = watch::Sender::new(services.config.clone());
+    serve_status(&mut tasks, &owner, (&page_token, &told), complete)?;
     // A pause may be for Redshift's sake: then the loader verifies both before its first load.
     if services.pauses.present().is_none() {
         let verified = verify(&services, &schema, &loading, &target);
@@ -78,8 +87,9 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let Services { config, clock, .. } = &services;
     let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
     let archiver = Archiver::new(&services);
-    let reconciler = Reconciler::new(&services, target.clone(), reconciling);
-    let loader = Loader::new(&services, target, loading, unknown_folders, hints);
+    let targets = watch::Sender::new(target);
+    let reconciler = Reconciler::new(&services, targets.subscribe(), reconciling.clone());
+    let loader = Loader::new(&services, targets.subscribe(), loading.clone(), unknown_folders, hints);
     // What is left of the time limit is for ending the rest.
     let patience = config.shutdown.timeout.0.mul_f64(0.75);
     tasks.spawn(manager.watch("discovery").run(discovery.run()));
@@ -89,7 +99,11 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     tasks.spawn(follower.run(shutdown.clone()).map(Ok));
     let line = move || Some(status_line::ingester(&owner.snapshot().ok()?));
     manager.keep_told(line, config.shutdown.timeout.0, shutdown.clone());
-    tasks.spawn(tell_ready(start, services.clone()));
+    let connectors = [loading, reconciling];
+    let service = Ingester { targets, connectors, services: services.clone(), page_token, alerts: told };
+    let (config, activity) = (Config::clone(&services.config), services.activity.clone());
+    let reloader = Reloader { service, config, schema, level, manager, activity };
+    tasks.spawn(tell_ready(start, services.clone(), reloader.run(requests, shutdown.clone())));
     wait(tasks, &shutdown).await
 }
 
@@ -97,10 +111,11 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
 fn serve_status(
     tasks: &mut Tasks,
     owner: &LoadsOwner,
+    (page_token, told): (&watch::Sender<Secret>, &watch::Sender<Arc<Config>>),
     complete: watch::Receiver<Steady>,
 ) -> Result<(), Failure> {
-    tasks.spawn(alerts::start(owner.clone(), complete.clone())?.map(Ok));
-    tasks.spawn(shown::serve(owner.clone(), complete));
+    tasks.spawn(alerts::start(owner.clone(), told.subscribe(), complete.clone())?.map(Ok));
+    tasks.spawn(shown::serve(owner.clone(), page_token.subscribe(), complete));
     tasks.spawn(answer(owner.clone()));
     Ok(())
 }
@@ -128,7 +143,7 @@ fn report_start(services: &Services, connector: &Connector) {
         version = env!("CARGO_PKG_VERSION"),
         from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
         to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
-        login = %connector.login,
+        login = %connector.login(),
         pending_batches = batches,
         pending_rows = rows,
         "ingester started"
@@ -159,8 +174,13 @@ async fn answer(owner: LoadsOwner) -> Result<(), Failure> {
     })
 }
 
-/// Ready is an ingester whose socket answers: `state dump` and the commands find it.
-async fn tell_ready(start: Start, services: Services) -> Result<(), Failure> {
+/// Ready is an ingester whose socket answers: `state dump` and the commands find it. From then on it is reloaded: a service
+/// manager that hears of a reload takes the service for ready.
+async fn tell_ready(
+    start: Start,
+    services: Services,
+    reloading: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     let socket = services.config.ingester_socket();
     let answers = async {
         while feed::snapshot::<IgnoredAny>(&socket).await.is_err() {
@@ -169,6 +189,7 @@ async fn tell_ready(start: Start, services: Services) -> Result<(), Failure> {
     };
     if services.shutdown.until(answers).await.is_some() {
         start.ready("ready to load");
+        reloading.await;
     }
     Ok(())
 }

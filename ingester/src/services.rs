@@ -11,6 +11,7 @@ use state::status::activity::Activity;
 
 use crate::load_store::LoadStore;
 use crate::pauses::Pauses;
+use crate::reload_notifier::ReloadNotifier;
 
 /// What every task of an ingester may use.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Services {
     pub(crate) store: ObjectStore,
     pub(crate) load_store: LoadStore,
     pub(crate) pauses: Pauses,
+    /// Told when a changed configuration is taken: what needed one may go now.
+    pub(crate) reloads: ReloadNotifier,
     pub(crate) activity: Activity,
     pub(crate) clock: Clock,
     pub(crate) shutdown: Shutdown,
@@ -35,6 +38,7 @@ impl Services {
         shutdown: Shutdown,
     ) -> Result<Self, Failure> {
         let pauses = Pauses::new(&config.ingester.pause, load_store.loads(), &clock)?;
-        Ok(Self { config: Arc::new(config), store, load_store, pauses, activity, clock, shutdown })
+        let (config, reloads) = (Arc::new(config), ReloadNotifier::default());
+        Ok(Self { config, store, load_store, pauses, reloads, activity, clock, shutdown })
     }
 }

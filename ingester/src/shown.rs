@@ -4,6 +4,7 @@ use futures_util::FutureExt;
 use shared::clock::Steady;
 use shared::config::Config;
 use shared::exit::Failure;
+use shared::secret::Secret;
 use state::inspect::board::{Board, Own, missing};
 use state::status::feed::Owner;
 use state::status::snapshot::LoadedRows;
@@ -15,10 +16,11 @@ use crate::services::Services;
 /// Serves until shutdown. `complete` says when S3 was last listed completely, and before that when this process began.
 pub(crate) fn serve(
     owner: LoadsOwner,
+    token: watch::Receiver<Secret>,
     complete: watch::Receiver<Steady>,
 ) -> impl Future<Output = Result<(), Failure>> + use<> {
     let Services { config, activity, clock, shutdown, .. } = owner.services.clone();
-    let (listen, token) = (config.metrics.ingester_listen.clone(), config.metrics.token.clone());
+    let listen = config.metrics.ingester_listen.clone();
     let list_interval = config.ingester.list_interval.0.as_secs_f64();
     let (history, read) = (owner.history.clone(), owner.clone());
     let (read_past, mut loaded) = (owner.clone(), LoadedRows::since(clock.wall()));

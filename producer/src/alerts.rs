@@ -1,5 +1,6 @@
 //! What the producer judges its alerts by.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shared::boxed::Boxed;
@@ -9,17 +10,18 @@ use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 use state::alerts::rules::ProducerFigures;
 use state::alerts::{self, Watch};
+use tokio::sync::watch;
 
 use crate::shown::Shown;
 
 /// The task that tells what needs an operator, until shutdown.
 pub(crate) fn start(
-    config: &Config,
+    configs: watch::Receiver<Arc<Config>>,
     shown: Shown,
     clock: &Clock,
     shutdown: &Shutdown,
 ) -> Result<Boxed<'static, ()>, Failure> {
-    let (dir, activity) = (config.log.dir.clone(), shown.activity.clone());
+    let (dir, activity) = (configs.borrow().log.dir.clone(), shown.activity.clone());
     let look = move || {
         let counters = &shown.counters;
         let nulled = counters.by_column().into_iter().map(|(column, counts)| (column, counts.nulled));
@@ -29,5 +31,5 @@ pub(crate) fn start(
             nulled: nulled.filter(|(_, count)| *count > 0).collect(),
         })
     };
-    alerts::start(config, Watch { dir, activity, look }, clock, shutdown)
+    alerts::start(configs, Watch { dir, activity, look }, clock, shutdown)
 }

@@ -10,13 +10,14 @@ use shared::config::{Config, ConfigFile, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::out;
-use shared::shutdown::Shutdown;
+use shared::shutdown::{ReloadRequests, Shutdown};
+use state::reload::Asked;
 
 use crate::commands::check::check;
 use crate::commands::import::import;
 use crate::commands::init::{self, init};
 use crate::commands::replay::{Args, replay};
-use crate::commands::schema::Asked;
+use crate::commands::schema;
 
 /// Read Adobe Analytics Livestream, make every hit durable, and write batches of rows to S3.
 #[derive(Debug, Parser)]
@@ -35,7 +36,8 @@ pub struct Cli {
 enum Command {
     /// Read the stream until SIGTERM or Ctrl-C.
     ///
-    /// May be killed at any moment: the next start continues from the log. `state dump` shows what is pending.
+    /// May be killed at any moment: the next start continues from the log. `state dump` shows what is pending. SIGHUP has it
+    /// read its configuration again; docs/CONFIGURATION.md says which keys it takes then.
     #[command(
         after_help = "Examples:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml\n  producer run --drain"
     )]
@@ -55,11 +57,14 @@ enum Command {
     /// of the same stream.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check,
-    /// Print the columns, or what becomes of a record, column by column.
+    /// Print the columns, what becomes of a record, or which fields the stream brings.
     ///
-    /// Connects to nothing and needs no secret.
-    #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
-    Schema(Asked),
+    /// Needs no secret, and asks nobody but, for --seen and --suggest, the producer that runs.
+    #[command(
+        after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json\n  \
+        producer schema --seen\n  producer schema --suggest --input records.ndjson.gz > schema.toml"
+    )]
+    Schema(schema::Asked),
     /// Ask what a configuration needs, and write it.
     ///
     /// Writes the file that --config names, a schema file to add to, the secrets into files of their own, and the grants
@@ -110,16 +115,17 @@ impl Cli {
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
         // Before all else, so that a stop during the start is orderly too.
-        let shutdown = match self.command {
+        let (shutdown, requests) = match self.command {
             // Ctrl-C ends it at any question.
-            Command::Init(_) => Shutdown::new(),
-            _ => Shutdown::on_signals()?,
+            Command::Init(_) => (Shutdown::new(), ReloadRequests::none()),
+            Command::Run { .. } => Shutdown::of_service()?,
+            _ => (Shutdown::on_signals()?, ReloadRequests::none()),
         };
         let clock = Clock::system();
         let (mut out, path) = (out::stdout(), &self.config.path);
         match self.command {
             Command::Init(flags) => init(&flags, path, &mut io::stdin().lock(), &mut out, &mut out::stderr()),
-            Command::Schema(args) => args.print(path, &mut out),
+            Command::Schema(args) => block_on(args.print(path, &clock, &mut out))?,
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 import(&dir, &instance, output.as_deref(), &mut out, &mut out::stderr())
             }
@@ -133,9 +139,10 @@ impl Cli {
             Command::Run { drain } => {
                 let secrets = if drain { Secrets::Store } else { Secrets::Producer };
                 let config = Config::load(path, secrets)?;
-                let _telemetry = shared::telemetry::start(&config.logging, "producer", &clock)?;
+                let telemetry = shared::telemetry::start(&config.logging, "producer", &clock)?;
                 config.warn();
-                let done = block_on(crate::run::run(config, drain, clock, shutdown))?;
+                let asked = Asked { shutdown, requests, level: telemetry.level() };
+                let done = block_on(crate::run::run(config, drain, asked, clock))?;
                 done.map_err(|failure| {
                     tracing::error!(%failure, "the producer ends");
                     failure.logged()

@@ -1,20 +1,25 @@
 //! What all connections counted since the process started.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use shared::lock::locked;
 use shared::metrics::Page;
 use state::status::snapshot::{CountersSnapshot, ProtectedSnapshot};
 
-use crate::transform::{ColumnCounts, ProtectedCounts, Reject};
+use crate::drift::Drift;
+use crate::transform::{ColumnCounts, ProtectedCounts, Reject, Transform};
 
 /// The short name of the reason for a record over `adobe.max_record_bytes`.
 pub(crate) const TOO_LONG: &str = "too_long";
 
-/// Counts that only grow. Each connection adds to them. Only rejects and altered values take a lock.
+/// A connection that brings little is asked what its rows are like after so many of them.
+const TALLIED: u32 = 128;
+
+/// Counts that only grow. Each connection adds to them. What is counted by name takes a lock: for each block once, and for
+/// each reject.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Compressed bytes read from the stream.
@@ -27,16 +32,18 @@ pub struct Counters {
     pub(crate) mended: AtomicU64,
     /// Sessions that ended because their bytes, or a run of their records, could not be read.
     pub damaged: AtomicU64,
-    filtered: Vec<(String, AtomicU64)>,
+    filtered: Mutex<Vec<(String, u64)>>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     altered: Mutex<BTreeMap<String, ColumnCounts>>,
     protected: Mutex<BTreeMap<String, ProtectedCounts>>,
+    /// What the stream is like.
+    pub(crate) drift: Arc<Drift>,
 }
 
 impl Counters {
     /// Counters at zero. The page shows each of `filters`, and each reason for a reject, from the start.
     pub fn new(filters: &[String]) -> Self {
-        let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
+        let filtered = Mutex::new(filters.iter().map(|name| (name.clone(), 0)).collect());
         let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);
         let rejected = Mutex::new(reasons.map(|name| (*name, 0)).collect());
         Self { filtered, rejected, ..Self::default() }
@@ -48,9 +55,48 @@ impl Counters {
         Self { protected: Mutex::new(protected.collect()), ..self }
     }
 
-    pub(crate) fn filtered(&self, rule: usize) {
-        if let Some((_, count)) = self.filtered.get(rule) {
-            count.fetch_add(1, Ordering::Relaxed);
+    /// Goes on with what is known of the stream.
+    pub(crate) fn with_drift(self, drift: Drift) -> Self {
+        Self { drift: Arc::new(drift), ..self }
+    }
+
+    /// Takes what a transform counted since the last call.
+    pub fn take(&self, transform: &mut Transform) {
+        transform.drain_altered(|column, counts| self.altered(column, counts));
+        transform.drain_protected(|field, counts| self.protected(field, counts));
+        self.mended.fetch_add(transform.drain_mended(), Ordering::Relaxed);
+        transform.drain_tally(TALLIED, |taken| self.drift.add(taken));
+    }
+
+    /// As [`Self::take`], of a transform that is used no more.
+    pub(crate) fn take_last(&self, transform: &mut Transform) {
+        self.take(transform);
+        transform.drain_tally(1, |taken| self.drift.add(taken));
+    }
+
+    /// Shows these filters and protected fields from now on. A name that stays keeps its count, and so does one that went, if
+    /// it counted something: what is shown never falls.
+    pub(crate) fn follow(&self, filters: &[String], fields: &[String]) {
+        let mut filtered = locked(&self.filtered);
+        let mut known = std::mem::take(&mut *filtered);
+        for name in filters {
+            let at = known.iter().position(|(known, _)| known == name);
+            filtered.push(at.map_or_else(|| (name.clone(), 0), |at| known.remove(at)));
+        }
+        filtered.extend(known.into_iter().filter(|(_, count)| *count > 0));
+        let mut protected = locked(&self.protected);
+        protected.retain(|field, counts| fields.contains(field) || counts.values > 0);
+        for field in fields {
+            protected.entry(field.clone()).or_default();
+        }
+    }
+
+    pub(crate) fn filtered(&self, filter: &str, records: u64) {
+        let mut filtered = locked(&self.filtered);
+        match filtered.iter_mut().find(|(name, _)| name == filter) {
+            Some((_, count)) => *count += records,
+            // A block that was begun before the filter went.
+            None => filtered.push((filter.to_owned(), records)),
         }
     }
 
@@ -68,9 +114,12 @@ impl Counters {
 
     pub(crate) fn protected(&self, field: &str, counts: ProtectedCounts) {
         let mut protected = locked(&self.protected);
-        if let Some(all) = protected.get_mut(field) {
-            all.values += counts.values;
-            all.unexpected += counts.unexpected;
+        match protected.get_mut(field) {
+            Some(all) => {
+                all.values += counts.values;
+                all.unexpected += counts.unexpected;
+            }
+            None => drop(protected.insert(field.to_owned(), counts)),
         }
     }
 
@@ -93,8 +142,11 @@ impl Counters {
         for (name, help, count) in plain {
             page.counter(name, help, count.load(Ordering::Relaxed));
         }
-        page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
+        let filtered = self.by_filter();
+        let by_filter = filtered.iter().map(|(name, count)| (name.as_str(), *count));
+        page.counters("filtered_records", "Records dropped since the start", "filter", by_filter);
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
+        self.drift.show(page);
         let protected = self.by_field();
         let of_fields = |of: fn(&ProtectedCounts) -> u64| {
             protected.iter().map(move |(field, counts)| (field.as_str(), of(counts)))
@@ -134,7 +186,7 @@ impl Counters {
         CountersSnapshot {
             since,
             mended: self.mended.load(Ordering::Relaxed),
-            filtered: self.by_filter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            filtered: self.by_filter().into_iter().collect(),
             rejected: self.by_reason().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             altered: altered.collect(),
             protected: self.by_field().into_iter().map(shown).collect(),
@@ -142,8 +194,8 @@ impl Counters {
     }
 
     /// Records dropped, by filter, in the order of the filters.
-    pub(crate) fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.filtered.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed)))
+    pub(crate) fn by_filter(&self) -> Vec<(String, u64)> {
+        locked(&self.filtered).clone()
     }
 
     /// What was altered, by column; columns whose every value was stored as sent are left out.
@@ -211,13 +263,37 @@ mod tests {
         assert_eq!(json["altered"], altered);
     }
 
+    fn by_filter(counters: &Counters) -> Vec<String> {
+        counters.by_filter().into_iter().map(|(name, count)| format!("{name} {count}")).collect()
+    }
+
+    #[test]
+    fn a_name_that_stays_keeps_its_count_and_so_does_one_that_counted_and_went() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let counters =
+            Counters::new(&names(&["stays", "went", "idle"])).with_protected(&names(&["ip", "who"]));
+        let counts = ProtectedCounts { values: 3, unexpected: 1 };
+        counters.filtered("stays", 2);
+        counters.filtered("went", 5);
+        counters.protected("ip", counts);
+        counters.follow(&names(&["new", "stays"]), &names(&["mail"]));
+        assert_eq!(by_filter(&counters), ["new 0", "stays 2", "went 5"]);
+        // A block that was begun before the reload.
+        counters.filtered("idle", 1);
+        counters.protected("ip", counts);
+        counters.protected("mail", counts);
+        assert_eq!(by_filter(&counters), ["new 0", "stays 2", "went 5", "idle 1"]);
+        let fields: Vec<_> =
+            counters.by_field().into_iter().map(|(field, all)| (field, all.values)).collect();
+        assert_eq!(fields, [("ip".to_owned(), 6), ("mail".to_owned(), 3)]);
+    }
+
     #[test]
     fn every_filter_and_every_reason_is_there_from_the_start() {
         let counters = Counters::new(&["excluded".to_owned(), "bots".to_owned()]);
-        counters.filtered(1);
-        counters.filtered(7);
+        counters.filtered("bots", 1);
         counters.rejected("not_json");
-        assert_eq!(counters.by_filter().collect::<Vec<_>>(), [("excluded", 0), ("bots", 1)]);
+        assert_eq!(by_filter(&counters), ["excluded 0", "bots 1"]);
         let reasons = counters.by_reason();
         assert_eq!(reasons.get("not_json"), Some(&1));
         assert_eq!(reasons.get("too_long"), Some(&0));

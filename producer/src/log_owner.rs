@@ -9,9 +9,11 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::shutdown::Shutdown;
 use state::Checked;
 use state::log::{BatchStatus, LogError};
+use state::status::batch_detail::BatchDetail;
+use state::status::drift::SeenFields;
 use state::status::feed::{self, Owner, Published, Republish};
 use state::status::history::Samples;
-use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
+use state::status::snapshot::{Matching, ProducerSnapshot};
 use state::status::tap::{Tap, Tapping, Wanted};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
@@ -68,6 +70,10 @@ impl Owner for LogOwner {
         Ok(self.shown.history.samples())
     }
 
+    fn seen(&self) -> Result<SeenFields, Failure> {
+        Ok(self.shown.counters.drift.seen())
+    }
+
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
         Owner::batch(&self.shown.log, prefix)
     }
@@ -97,6 +103,10 @@ impl Owner for LogOwner {
 
     fn loaded(&self, batch: BatchId) {
         self.copies.forget(batch);
+    }
+
+    fn copies(&self) -> Result<Vec<BatchId>, Failure> {
+        Ok(self.copies.on_disk()?)
     }
 
     fn tap(&self, wanted: Wanted) -> Result<Tapping, Failure> {

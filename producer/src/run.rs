@@ -9,55 +9,48 @@ use shared::config::Config;
 use shared::dirs;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
-use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use shared::systemd::ServiceManager;
 use state::inspect::status_line;
 use state::log::{Log, LogError, Resumed, Settings};
+use state::reload::{Asked, Reloader};
 use state::status::activity::{Activity, Component};
 use state::status::history::History;
 use state::status::tap::Tap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::alerts;
 use crate::append;
+use crate::configured::{to_run, transform};
 use crate::counters::Counters;
 use crate::drain::drain;
+use crate::drift::{self, Drift};
 use crate::log_owner;
+use crate::reload::Producer;
 use crate::shown::Shown;
 use crate::source::{Shared, run_connections};
-use crate::transform::{Filter, Transform};
+use crate::transform::CurrentTransform;
 use crate::upload::Uploader;
 use crate::upload::copies::{Room, UploadCopies};
 
 const REPUBLISHED: usize = 64;
 
-/// The transform a configuration asks for.
-pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
-    let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
-    let transform = filters.and_then(|filters| Transform::new(schema, &filters));
-    let transform = transform.and_then(|transform| transform.with_protection(&config.protect, schema));
-    let transform = transform.map_err(|error| Failure::new(Exit::Config, error))?;
-    let transform = transform.with_rejects(config.kept_rejects());
-    let transform = transform.with_invalid_text(config.adobe.invalid_text);
-    Ok(transform.with_instance(&config.instance.name.to_string()))
-}
-
 /// Reads the stream until shutdown. With `only_drain` reads nothing, and ends when everything in the log is in S3.
 pub(crate) async fn run(
     config: Config,
     only_drain: bool,
+    Asked { shutdown, requests, level }: Asked,
     clock: Clock,
-    shutdown: Shutdown,
 ) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let manager = ServiceManager::of_environment(clock.clone());
     let start = manager.begin_start("opening the log");
-    let settings = Settings { pseudonym_key: transform.pseudonym_key_id(), ..Settings::of(&config, &schema) };
+    let settings = Settings::of(&config, &schema).with_pseudonyms_of(transform.form());
     let (log, resumed) = open_log(&config, settings, &clock)?;
-    let transform = transform.with_batch_placeholder(log.batch_placeholder());
+    let batch_placeholder = log.batch_placeholder().to_owned();
+    let transform = to_run(transform, &schema, &batch_placeholder);
     let (reader, known, resuming) = (log.reader(), log.known(), log.has_history());
     let store = ObjectStore::connect(&config.s3).await;
     let room =
@@ -70,7 +63,10 @@ pub(crate) async fn run(
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
     let counters = Counters::new(transform.filter_names()).with_protected(transform.protected_fields());
-    let counters = Arc::new(counters);
+    let counters =
+        Arc::new(counters.with_drift(Drift::open(&config.log.dir, transform.columns(), clock.clone())));
+    let (known_fields, dir) = (counters.drift.clone(), config.log.dir.clone());
+    tokio::spawn(drift::keep(known_fields, dir, clock.clone(), shutdown.clone()));
     let shown = Shown {
         log: reader.clone(),
         activity: activity.clone(),
@@ -87,13 +83,15 @@ pub(crate) async fn run(
         clock.clone(),
         shutdown.clone(),
     );
-    shown.clone().serve(&config, clock.clone(), shutdown.clone());
+    let page_token = watch::Sender::new(config.metrics.token.clone());
+    shown.clone().serve(&config, page_token.subscribe(), clock.clone(), shutdown.clone());
+    let told = watch::Sender::new(Arc::new(config.clone()));
     // A drain reads nothing, and has none of their secrets.
     if !only_drain {
-        tokio::spawn(alerts::start(&config, shown.clone(), &clock, &shutdown)?);
+        tokio::spawn(alerts::start(told.subscribe(), shown.clone(), &clock, &shutdown)?);
     }
     let uploader =
-        Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone())
+        Uploader::new(&config, store.clone(), reader.clone(), appender.upload_reports, feed, clock.clone())
             .with_copies(copies, to_republish)
             .with_reporter(activity.reporter(Component::Upload));
     let uploading = uploader.run(resumed, appender.sealed_batches, shutdown.clone());
@@ -107,8 +105,16 @@ pub(crate) async fn run(
             activity.reporter(Component::Stream).begins("draining the log; the stream is not read");
             return drain(reader, appender.stream, clock.clone(), &shutdown).await;
         }
-        let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
-        run_connections(Shared { activity, tap, ..shared }, transform, resuming, &shutdown).await
+        let shared = Shared::new(adobe, cache, counters.clone(), appender.stream, known, clock.clone())?;
+        let transforms = watch::Sender::new(transform);
+        let current = CurrentTransform::new(transforms.subscribe());
+        let tokens = shared.tokens.clone();
+        let service =
+            Producer { transforms, batch_placeholder, counters, tokens, store, page_token, alerts: told };
+        let (config, activity) = (config.clone(), activity);
+        let reloader = Reloader { service, config, schema, level, manager, activity: activity.clone() };
+        tokio::spawn(reloader.run(requests, shutdown.clone()));
+        run_connections(Shared { activity, tap, ..shared }, current, resuming, &shutdown).await
     };
 
     let parts = Parts { uploader, status, log: appender.ended };

@@ -6,6 +6,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::metrics::Page;
+use shared::secret::Secret;
 use shared::shutdown::Shutdown;
 use state::inspect::board::{Board, Own, missing};
 use state::inspect::metrics::{activity_figures, producer_page};
@@ -14,6 +15,7 @@ use state::status::activity::Activity;
 use state::status::feed::Owner;
 use state::status::history::History;
 use state::status::snapshot::ProducerSnapshot;
+use tokio::sync::watch;
 
 use crate::counters::Counters;
 
@@ -32,14 +34,22 @@ impl Shown {
         Ok(ProducerSnapshot {
             components: self.activity.components(),
             alerts: self.activity.alerts(),
+            configuration: self.activity.configuration(),
             counters: Some(self.counters.snapshot(self.history.since())),
+            drift: Some(Box::new(self.counters.drift.snapshot())),
             ..Owner::snapshot(&self.log)?
         })
     }
 
     /// Serves the page and the figures, and keeps their history, until shutdown.
-    pub(crate) fn serve(self, config: &Config, clock: Clock, shutdown: Shutdown) {
-        let (listen, token) = (config.metrics.producer_listen.clone(), config.metrics.token.clone());
+    pub(crate) fn serve(
+        self,
+        config: &Config,
+        token: watch::Receiver<Secret>,
+        clock: Clock,
+        shutdown: Shutdown,
+    ) {
+        let listen = config.metrics.producer_listen.clone();
         let (figures, ready, read) = (self.clone(), self.clone(), self.clone());
         let (wall, now) = (clock.clone(), clock.clone());
         let own = Own {

@@ -24,19 +24,50 @@ pub fn compress(rows: &[u8], compression: Compression) -> io::Result<Bytes> {
     }
 }
 
-/// The rows of a file. It is an error when the file is damaged or holds more than `limit` bytes of rows.
-pub fn decompress(file: &Bytes, compression: Compression, limit: u64) -> io::Result<Bytes> {
-    let mut rows = Vec::new();
-    let more = limit.saturating_add(1);
-    match compression {
+/// Compresses `size` bytes of rows that `write` writes piece by piece, so that memory never holds them all.
+pub fn compress_pieces(
+    size: u64,
+    compression: Compression,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<Bytes> {
+    let content = match compression {
         Compression::Zstd => {
-            zstd::stream::read::Decoder::new(&file[..])?.take(more).read_to_end(&mut rows)?
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+            // As `compress`: one frame that says its size. It fails when another number of bytes comes.
+            encoder.set_pledged_src_size(Some(size))?;
+            write(&mut encoder)?;
+            encoder.finish()?
         }
         Compression::Gzip => {
-            flate2::read::MultiGzDecoder::new(&file[..]).take(more).read_to_end(&mut rows)?
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            write(&mut encoder)?;
+            encoder.finish()?
         }
-        Compression::None => return Ok(file.clone()),
+        Compression::None => {
+            let mut content = Vec::new();
+            write(&mut content)?;
+            content
+        }
     };
+    Ok(content.into())
+}
+
+/// Reads the rows of a file piece by piece.
+pub fn reader(file: &[u8], compression: Compression) -> io::Result<Box<dyn Read + '_>> {
+    Ok(match compression {
+        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
+        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
+        Compression::None => Box::new(file),
+    })
+}
+
+/// The rows of a file. It is an error when the file is damaged or holds more than `limit` bytes of rows.
+pub fn decompress(file: &Bytes, compression: Compression, limit: u64) -> io::Result<Bytes> {
+    if compression == Compression::None {
+        return Ok(file.clone());
+    }
+    let mut rows = Vec::new();
+    reader(file, compression)?.take(limit.saturating_add(1)).read_to_end(&mut rows)?;
     if rows.len() as u64 > limit {
         return Err(io::Error::other(format!("it holds more than {limit} bytes of rows")));
     }
@@ -46,6 +77,26 @@ pub fn decompress(file: &Bytes, compression: Compression, limit: u64) -> io::Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_make_one_frame_that_says_its_size_and_read_back() {
+        let rows = "a~b\n".repeat(100_000);
+        let half = rows.len() / 2;
+        for compression in [Compression::Zstd, Compression::Gzip, Compression::None] {
+            let write = |out: &mut dyn Write| {
+                out.write_all(&rows.as_bytes()[..half])?;
+                out.write_all(&rows.as_bytes()[half..])
+            };
+            let file = compress_pieces(rows.len() as u64, compression, write).unwrap();
+            let mut read = String::new();
+            reader(&file, compression).unwrap().read_to_string(&mut read).unwrap();
+            assert!(read == rows, "{compression:?}");
+            if compression == Compression::Zstd {
+                let size = zstd::zstd_safe::get_frame_content_size(&file);
+                assert_eq!(size.unwrap(), Some(rows.len() as u64));
+            }
+        }
+    }
 
     #[test]
     fn rows_come_back_as_they_were_and_no_more_than_they_may() {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Exit, Failure, io_exit};
 
+/// Where the producer keeps copies of uploaded files, below `log.dir`; `ingester forget` looks for those that are left there.
+pub const UPLOAD_COPIES: &str = "kept";
+
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: cannot {doing}: {error}; {}", advice(key, dir, doing, error))]

@@ -49,6 +49,13 @@ impl Failure {
         Self { exit, error: error.into(), logged: false }
     }
 
+    /// For `what` has panicked; `todo` ends the sentence. What the panic said stands on standard error, and may hold anything, so
+    /// it is said nowhere else.
+    pub fn panicked(what: &str, todo: &str) -> Self {
+        let why = "panicked, which is a fault of this program: report it with what stands on standard error";
+        Self::new(Exit::Software, anyhow::anyhow!("{what} {why}{todo}"))
+    }
+
     /// The code the program ends with.
     pub fn exit(&self) -> Exit {
         self.exit

@@ -98,6 +98,23 @@ pub fn rejects_key(
     format!("{folder}{instance}-{time}-{first:012}-{content}.ndjson.zst")
 }
 
+/// The producer that wrote an object of rejects, by its name below their prefix; None for an object that no producer
+/// names so. Earlier versions put no checksum into the name.
+pub fn instance_of_rejects(name: &str) -> Option<Instance> {
+    let digits = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (day, file) = name.split_once('/')?;
+    let mut stem = file.strip_suffix(".ndjson.zst")?;
+    if let Some((before, content)) = stem.rsplit_once('-')
+        && content.parse::<Content>().is_ok()
+    {
+        stem = before;
+    }
+    let (rest, number) = stem.rsplit_once('-')?;
+    let (instance, time) = rest.rsplit_once('-')?;
+    let instance = Instance::try_from(instance.to_owned()).ok()?;
+    (digits(day, 8) && digits(time, 9) && digits(number, 12)).then_some(instance)
+}
+
 /// The batch and the name in a key `{prefix}{yyyymmdd}/{batch id}/{name}`; None for a key that is not laid out so.
 pub fn parse_key<'k>(prefix: &str, key: &'k str) -> Option<(BatchId, &'k str)> {
     let mut parts = key.strip_prefix(prefix)?.splitn(3, '/');
@@ -136,6 +153,26 @@ mod tests {
             assert!(!is_of_batch(other), "{other}");
         }
         assert_eq!(parse_file_name("12.csv.zst"), Some((12, Compression::Zstd)));
+    }
+
+    #[test]
+    fn only_what_a_producer_names_so_is_an_object_of_rejects() {
+        let instance = Instance::try_from("web-1".to_owned()).unwrap();
+        let key = rejects_key("R/", DateTime::<Utc>::UNIX_EPOCH, &instance, 7, Content::of_rows(b""));
+        for name in [key.strip_prefix("R/").unwrap(), "20260302/web-1-140000123-000000000007.ndjson.zst"] {
+            assert_eq!(instance_of_rejects(name).as_ref(), Some(&instance), "{name}");
+        }
+        for other in [
+            "",
+            "notes.txt",
+            "20260302/notes.ndjson.zst",
+            "20260302/web-1-140000123-000000000007.ndjson",
+            "20260302/-140000123-000000000007.ndjson.zst",
+            "20260302/sub/web-1-140000123-000000000007.ndjson.zst",
+            "2026/web-1-140000123-000000000007.ndjson.zst",
+        ] {
+            assert_eq!(instance_of_rejects(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Only the user that the programs run as may read or write what they store: whatever their umask at the start, and also
 //! where an earlier version, or somebody by hand, left something open to others.
 
-use std::fs::{self, Permissions};
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::Mode;
@@ -36,6 +36,16 @@ pub fn close_all(path: &Path) -> io::Result<()> {
         Ok(())
     };
     ignoring_what_is_not_ours(path, below())
+}
+
+/// Replaces a file, or makes it, mode 0600: writes another one, makes it durable, and renames it, so that a reader meets the old
+/// or the new one, whole. One writer at a time.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_added_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
 }
 
 fn close_one(path: &Path) -> io::Result<()> {

@@ -8,7 +8,12 @@ use std::time::Duration;
 /// alerts wait for some seconds without a failure.
 pub const NEIGHBOUR_MAX: Duration = Duration::from_secs(20);
 
-/// Waits that double from `first` to `max`, drawn between half and the whole so that services do not retry together.
+/// A wait between half of `whole` and the whole, so that services do not retry together.
+pub fn drawn(whole: Duration) -> Duration {
+    whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Waits that double from `first` to `max`, each of them [`drawn`].
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -31,10 +36,14 @@ impl Backoff {
 
     /// Counts a failure and says how long to wait before the next try.
     pub fn failed(&mut self) -> Duration {
-        let whole =
-            self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
+        self.failed_within(self.max)
+    }
+
+    /// The same, but the wait is `longest` at most: another kind of failure may have to wait longer.
+    pub fn failed_within(&mut self, longest: Duration) -> Duration {
+        let doubled = self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1);
-        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+        drawn(doubled.min(self.max).min(longest))
     }
 
     /// Forgets past failures.
@@ -58,6 +67,9 @@ mod tests {
         let waits: Vec<_> = (0..100).map(|_| backoff.failed()).collect();
         assert!(waits[0] <= Duration::from_millis(100) && waits[0] >= Duration::from_millis(50));
         assert!(waits[50..].iter().all(|wait| (2.5..=5.0).contains(&wait.as_secs_f64())));
+        let within: Vec<_> = (0..100).map(|_| backoff.failed_within(Duration::from_secs(2))).collect();
+        assert!(within.iter().all(|wait| (1.0..=2.0).contains(&wait.as_secs_f64())));
+        assert!(within.iter().any(|wait| *wait != within[0]));
         backoff.succeeded();
         assert!(backoff.failed() <= Duration::from_millis(100));
     }

@@ -60,6 +60,24 @@ pub struct Seal {
     /// Tells which key the pseudonyms in its rows were made with. None: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudonym_key: Option<String>,
+    /// What was taken out of its files after it was loaded. `counts` and `content` stay those of what was sealed: the
+    /// batch is still what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgotten: Option<Forgotten>,
+}
+
+/// Rows that `ingester forget` took out of the files of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// How many.
+    pub rows: u64,
+    /// Bytes of all objects, as they were sealed.
+    pub sealed_bytes: u64,
+    /// Names of files that others have taken the place of. They are to be deleted where they are still there.
+    pub replaced: Vec<String>,
+    /// Highest number of a file that stood here, so that no name is ever used again.
+    #[serde(default)]
+    pub highest: u32,
 }
 
 /// What the hits of a batch were compared with when they were accepted: with every hit of the same run, and with the
@@ -121,6 +139,16 @@ pub enum BadSeal {
 }
 
 impl Seal {
+    /// Rows that were sealed, those included that were taken out since.
+    pub fn sealed_rows(&self) -> u64 {
+        self.rows.saturating_add(self.forgotten.as_ref().map_or(0, |forgotten| forgotten.rows))
+    }
+
+    /// Bytes of all objects, as they were sealed.
+    pub fn sealed_bytes(&self) -> u64 {
+        self.forgotten.as_ref().map_or(self.bytes, |forgotten| forgotten.sealed_bytes)
+    }
+
     /// The contents of manifest and seal, in the order in which they are to be written, for a folder of this bucket.
     pub fn manifest_and_seal(&self, bucket: &str, folder: &str) -> [Vec<u8>; 2] {
         let keys: Vec<_> = self.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
@@ -162,7 +190,22 @@ mod tests {
             content: Some(Content::of_rows(b"")),
             compared: Some(Compared { run: RunId::new(), number: 7, known: vec![], uncompared: 0 }),
             pseudonym_key: Some("0123abcd".to_owned()),
+            forgotten: None,
         }
+    }
+
+    #[test]
+    fn what_was_sealed_is_known_after_rows_were_taken_out() {
+        let sealed = seal();
+        assert_eq!((sealed.sealed_rows(), sealed.sealed_bytes()), (20, 200));
+        let replaced = vec!["1.csv.zst".to_owned()];
+        let mut less = Seal { rows: 10, bytes: 100, ..seal() };
+        less.files.pop();
+        less.forgotten = Some(Forgotten { rows: 10, sealed_bytes: 200, replaced, highest: 1 });
+        assert_eq!((less.sealed_rows(), less.sealed_bytes()), (20, 200));
+        let json = serde_json::to_vec(&less).unwrap();
+        assert_eq!(Seal::read(less.batch, &json).unwrap(), less);
+        assert!(!serde_json::to_string(&sealed).unwrap().contains("forgotten"));
     }
 
     #[test]

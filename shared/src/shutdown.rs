@@ -1,11 +1,13 @@
-//! One stop token, passed down. The first SIGTERM or Ctrl-C asks for an orderly stop; a second one ends the
-//! process at once, which loses nothing either: every durable step may have a crash behind it.
+//! What signals ask of a process. One stop token, passed down. The first SIGTERM or Ctrl-C asks for an orderly stop; a second one ends the
+//! process at once, which loses nothing either: every durable step may have a crash behind it. SIGHUP asks a service to read
+//! its configuration again; from its first moment on it ends no service.
 
 use std::io;
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -27,11 +29,28 @@ impl Shutdown {
 
     /// A token that SIGTERM and SIGINT ask to stop; the second of them ends the process.
     pub fn on_signals() -> io::Result<Self> {
+        Self::listen(&[SIGTERM, SIGINT], || ())
+    }
+
+    /// The same for a service, which SIGHUP asks to read its configuration again.
+    pub fn of_service() -> io::Result<(Self, ReloadRequests)> {
+        let (asked, requests) = watch::channel(());
+        let shutdown = Self::listen(&[SIGTERM, SIGINT, SIGHUP], move || {
+            let _ = asked.send(());
+        })?;
+        Ok((shutdown, ReloadRequests(requests)))
+    }
+
+    fn listen(signals: &[i32], hung_up: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shutdown = Self::new();
         let token = shutdown.token.clone();
-        let mut signals = Signals::new([SIGTERM, SIGINT])?;
+        let mut signals = Signals::new(signals)?;
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
+                if signal == SIGHUP {
+                    hung_up();
+                    continue;
+                }
                 if token.is_cancelled() {
                     tracing::warn!(signal, "second signal: ending at once");
                     std::process::exit(ENDED_AT_ONCE);
@@ -41,6 +60,11 @@ impl Shutdown {
             }
         })?;
         Ok(shutdown)
+    }
+
+    /// A token that stops with this one, and can be stopped alone.
+    pub fn child(&self) -> Self {
+        Self { token: self.token.child_token() }
     }
 
     /// Asks every part to stop.
@@ -80,6 +104,25 @@ impl Shutdown {
         tokio::select! {
             done = work => Some(done),
             () = impatient => None,
+        }
+    }
+}
+
+/// Requests to read the configuration again. Those that come while one is served, or before the first is waited for, are one.
+#[derive(Debug)]
+pub struct ReloadRequests(watch::Receiver<()>);
+
+impl ReloadRequests {
+    /// None ever comes.
+    pub fn none() -> Self {
+        Self(watch::channel(()).1)
+    }
+
+    /// Returns when the configuration is to be read, once for all requests since it returned last.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // No signal comes any more.
+            std::future::pending::<()>().await;
         }
     }
 }

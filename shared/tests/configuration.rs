@@ -69,6 +69,9 @@ fn documentation() -> String {
          appended. A secret is never printed.\n\n\
          Durations are a whole number and `ms`, `s`, `m`, `h` or `d`; sizes a whole number and `B`, `KiB`, `MiB`, `GiB`\n\
          or `TiB`. Addresses must be https; plain http is accepted towards loopback only.\n\n\
+         A running service takes the keys that say `reload` when it is asked to (SIGHUP, `systemctl reload`), and the schema\n\
+         file with them; the others count from its next start on. docs/OPERATIONS.md says more\n\
+         ([Changing the configuration while it runs](OPERATIONS.md#changing-the-configuration-while-it-runs)).\n\n\
          The environment also says how every HTTPS request (Adobe, S3, STS, passwords of Redshift, alerts) leaves the machine:\n\
          `HTTPS_PROXY` (or `ALL_PROXY`) names an `http://` or `https://` proxy, also with user and password; `NO_PROXY` lists\n\
          hosts, domains, addresses and networks (`10.0.0.0/8`) to reach directly, at every port: an entry that fits no host, such\n\
@@ -86,7 +89,7 @@ fn documentation() -> String {
     for (section, about, keys) in SECTIONS {
         let _ = write!(
             out,
-            "\n## {section}\n\n{about}\n\n| key | type | default | example | meaning |\n|---|---|---|---|---|\n"
+            "\n## {section}\n\n{about}\n\n| key | type | default | taken | example | meaning |\n|---|---|---|---|---|---|\n"
         );
         for key in *keys {
             let default = match key.default {
@@ -96,9 +99,10 @@ fn documentation() -> String {
             };
             let _ = writeln!(
                 out,
-                "| `{}` | {} | {default} | `{}` | {} |",
+                "| `{}` | {} | {default} | {} | `{}` | {} |",
                 key.path,
                 key.kind.name(),
+                if key.reloads { "reload" } else { "start" },
                 key.example,
                 key.help
             );
@@ -115,6 +119,19 @@ fn the_documentation_says_what_the_code_does() {
     }
     let page = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(page == documentation(), "docs/CONFIGURATION.md is old: run the command it names at its top");
+}
+
+#[test]
+fn a_list_is_taken_as_a_whole_and_so_is_every_secret() {
+    for list in LISTS {
+        let keys: Vec<_> = KEYS.iter().filter(|key| key.path.starts_with(&format!("{list}."))).collect();
+        assert!(!keys.is_empty() && keys.iter().all(|key| key.reloads), "{list}");
+    }
+    for key in KEYS.iter().filter(|key| key.kind == Type::Secret) {
+        let of_file = format!("{}_file", key.path);
+        assert!(key.reloads, "{}", key.path);
+        assert!(KEYS.iter().all(|other| other.path != of_file || other.reloads), "{of_file}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod tap;
 mod watch;
 pub mod inspect;
 pub mod alerts;
+pub mod reload;
 pub mod status;
 pub mod log;
 pub mod loads;

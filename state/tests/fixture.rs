@@ -308,6 +308,7 @@ fn check_batches(reader: &LogReader) {
         uncompared: None,
         compared: None,
         pseudonym_key: None,
+        pseudonym_spelling: None,
     };
     let published = BatchRecord {
         published: Some(at(12)),

@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::clock::{Moment, Steady};
 use shared::ids::Instance;
 use state::log::{
-    BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader,
-    Settings, Staged, Upload,
+    BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileStatus, Form, Gap, GapTotals, HitId, Log, LogError,
+    LogReader, Settings, Staged, Upload,
 };
 use state::status::snapshot::GapSnapshot;
 use state::store::StoreError;
@@ -37,6 +37,10 @@ fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>)
     closed.extend(done.closed);
     sealed.extend(done.sealed);
     (closed, sealed)
+}
+
+fn stage(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>) {
+    numbers.for_each(|n| _ = log.stage_row(0, hit(n), Some(now), &row(n), now));
 }
 
 fn steady(at: DateTime<Utc>) -> Option<Steady> {
@@ -224,6 +228,102 @@ fn pseudonyms_of_two_keys_never_meet_in_a_batch() {
     let keys: Vec<_> =
         batches.iter().map(|(_, batch)| (batch.pseudonym_key.as_deref(), batch.rows)).collect();
     assert_eq!(keys, [(None, 3), (Some("01234567"), 6), (Some("76543210"), 3), (None, 3)]);
+}
+
+#[test]
+fn pseudonyms_of_two_spellings_never_meet_in_a_batch_nor_with_those_of_a_version_that_did_not_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let form = |spelling: Option<&str>| Form {
+        schema: settings(dir.path()).schema,
+        pseudonym_key: Some("01234567".to_owned()),
+        pseudonym_spelling: spelling.map(str::to_owned),
+        ..Form::default()
+    };
+    let with = |spelling| settings(dir.path()).with_pseudonyms_of(&form(spelling));
+    // As an earlier version left it: its record has no spelling.
+    let (mut log, _) = Log::open(with(None), now).unwrap();
+    append(&mut log, 0..3, now);
+    drop(log);
+    let (mut log, _) = Log::open(with(Some("hex 32")), now).unwrap();
+    append(&mut log, 3..5, now);
+    drop(log);
+    let (mut log, _) = Log::open(with(Some("hex 32")), now).unwrap();
+    append(&mut log, 5..7, now);
+    for (spelling, rows) in [("hex 32", 7..8), ("base64url 32", 8..10), ("base64url 22", 10..11)] {
+        log.begin_form(&form(Some(spelling)), now).unwrap();
+        append(&mut log, rows, now);
+    }
+    drop(log);
+    let (log, _) = Log::open(with(Some("hex 32")), now).unwrap();
+    let batches = log.reader().batches().unwrap();
+    let spellings: Vec<_> =
+        batches.iter().map(|(_, batch)| (batch.pseudonym_spelling.as_deref(), batch.rows)).collect();
+    let [hex, long, short] = ["hex 32", "base64url 32", "base64url 22"].map(Some);
+    assert_eq!(spellings, [(None, 3), (hex, 5), (long, 2), (short, 1)]);
+    assert!(batches.iter().all(|(_, batch)| batch.status == BatchStatus::Sealed), "{batches:?}");
+}
+
+#[test]
+fn a_log_that_goes_on_with_rows_of_another_form_ends_the_batch_and_keeps_the_new_columns_in_one_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let form = |schema: &str, key: Option<&str>| Form {
+        schema: schema.to_owned(),
+        columns: vec![format!("column of {schema}")],
+        pseudonym_key: key.map(str::to_owned),
+        pseudonym_spelling: None,
+    };
+    let (first, second) = (settings(dir.path()), form("fedcba9876543210", None));
+    let (mut log, _) = Log::open(first.clone(), now).unwrap();
+    append(&mut log, 0..5, now);
+    stage(&mut log, 5..7, now);
+    log.begin_form(&second, now).unwrap();
+    // The process ends here, and the disk has the one commit or not.
+    let done = log.commit(now).unwrap();
+    assert_eq!((done.closed, done.sealed), (vec![0], vec![0]));
+    drop(log);
+    let other = Settings { schema: second.schema.clone(), ..settings(dir.path()) };
+    let (mut log, resumed) = Log::open(other, now).unwrap();
+    assert_eq!((resumed.sealed, resumed.rows), (vec![0], 7));
+    assert_eq!(log.reader().columns(&second.schema).unwrap(), Some(second.columns.clone()));
+    append(&mut log, 7..9, now);
+    // The form of the open batch again changes nothing; then another key, and back: blocks of a slow connection are late.
+    log.begin_form(&second, now).unwrap();
+    append(&mut log, 9..11, now);
+    for (key, rows) in [(Some("01234567"), 11..13), (None, 13..14), (Some("01234567"), 14..17)] {
+        log.begin_form(&form(&second.schema, key), now).unwrap();
+        // A hit that the log has stays known whatever the form.
+        stage(&mut log, rows.start - 2..rows.end, now);
+        log.commit(now).unwrap();
+    }
+    let batches = log.reader().batches().unwrap();
+    let seen: Vec<_> = batches
+        .iter()
+        .map(|(_, batch)| (&batch.schema[..4], batch.pseudonym_key.as_deref(), batch.rows))
+        .collect();
+    let key = Some("01234567");
+    assert_eq!(
+        seen,
+        [("0123", None, 7), ("fedc", None, 4), ("fedc", key, 2), ("fedc", None, 1), ("fedc", key, 3)]
+    );
+    assert_eq!(log.totals().duplicates, 6);
+    let verified = log.reader().verify().unwrap();
+    assert!(verified.iter().all(|checked| checked.faults.is_empty()), "{verified:?}");
+}
+
+#[test]
+fn a_form_of_which_no_row_came_leaves_no_batch_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let form = Form { schema: "fedcba9876543210".to_owned(), ..Form::default() };
+    log.begin_form(&form, now).unwrap();
+    log.begin_form(&Form { schema: "0123456789abcdef".to_owned(), ..Form::default() }, now).unwrap();
+    append(&mut log, 0..2, now);
+    let schemas: Vec<_> =
+        log.reader().batches().unwrap().into_iter().map(|(_, batch)| batch.schema).collect();
+    assert_eq!(schemas, ["0123456789abcdef"]);
 }
 
 #[test]

@@ -35,23 +35,34 @@ impl Source {
     }
 }
 
-/// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
+/// What stands where a folder is to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Occupied {
+    /// Nothing, or the same.
+    No,
+    /// The same batch, of which rows were forgotten since: copies would bring them back.
+    Forgotten,
+    /// Other content: the key of an object of it.
+    Other(String),
+}
+
+/// What stands in the folder of `id` below `to`.
 pub(super) async fn occupied(
     store: &ObjectStore,
     source: &Source,
     to: &str,
     id: BatchId,
-) -> Result<Option<String>, ObjectStoreError> {
+) -> Result<Occupied, ObjectStoreError> {
     let target = layout::folder(to, id);
     let there = store.list_where(&target, layout::is_of_batch).await?;
     match meet((&source.folder, &source.objects), (&target, &there)) {
-        Met::Free => Ok(None),
-        Met::Other(key) => Ok(Some(key)),
+        Met::Free => Ok(Occupied::No),
+        Met::Other(key) => Ok(Occupied::Other(key)),
         Met::BothSealed(key) => {
             // Gone since the listing: whose archive this is shows the next try.
-            let Some(ours) = source.json(store).await? else { return Ok(Some(key)) };
-            let Some(theirs) = get_if_there(store, &key).await? else { return Ok(None) };
-            Ok((!same_batch((source.batch, &ours), (id, &theirs))).then_some(key))
+            let Some(ours) = source.json(store).await? else { return Ok(Occupied::Other(key)) };
+            let Some(theirs) = get_if_there(store, &key).await? else { return Ok(Occupied::No) };
+            Ok(between((source.batch, &ours), (id, &theirs), key))
         }
         Met::Suspect(pairs) => {
             for (ours, theirs) in pairs {
@@ -61,10 +72,10 @@ pub(super) async fn occupied(
                     crc32.as_ref().is_err_and(ObjectStoreError::is_not_found)
                 };
                 if !gone(&ours) && !gone(&there) && ours? != there? {
-                    return Ok(Some(theirs));
+                    return Ok(Occupied::Other(theirs));
                 }
             }
-            Ok(None)
+            Ok(Occupied::No)
         }
     }
 }
@@ -105,10 +116,20 @@ fn meet((from, ours): (&str, &[Object]), (to, there): (&str, &[Object])) -> Met 
     }
 }
 
-/// Whether two seals, each in the folder of its id, are of the same batch. Equal ones are, also if neither can be used.
-fn same_batch((our_id, ours): (BatchId, &[u8]), (their_id, theirs): (BatchId, &[u8])) -> bool {
-    let seals = || Seal::read(our_id, ours).ok().zip(Seal::read(their_id, theirs).ok());
-    ours == theirs || seals().is_some_and(|(ours, theirs)| same_rows(&ours, &theirs))
+/// What two seals, each in the folder of its id, say of each other; the second is at `key`. Equal ones are of the same batch,
+/// also if neither can be used.
+fn between((our_id, ours): (BatchId, &[u8]), (their_id, theirs): (BatchId, &[u8]), key: String) -> Occupied {
+    if ours == theirs {
+        return Occupied::No;
+    }
+    match Seal::read(our_id, ours).ok().zip(Seal::read(their_id, theirs).ok()) {
+        Some((ours, theirs)) if !same_rows(&ours, &theirs) => Occupied::Other(key),
+        Some((ours, theirs)) if theirs.forgotten.is_some() && theirs.forgotten != ours.forgotten => {
+            Occupied::Forgotten
+        }
+        Some(_) => Occupied::No,
+        None => Occupied::Other(key),
+    }
 }
 
 /// Whether two seals are of the same rows. One of format 1 has no checksum of them: then files count, by theirs.
@@ -127,6 +148,7 @@ fn same_rows(a: &Seal, b: &Seal) -> bool {
 #[cfg(test)]
 mod tests {
     use shared::content::Content;
+    use shared::seal::Forgotten;
 
     use super::*;
     use crate::facts::folder::tests::seal;
@@ -178,9 +200,32 @@ mod tests {
         let id = BatchId::new();
         let json = |seal: &Seal| serde_json::to_vec(seal).unwrap();
         let (ours, renamed) = (json(&sealed), json(&Seal { batch: id, ..sealed.clone() }));
-        assert!(same_batch((sealed.batch, &ours), (id, &renamed)));
-        assert!(!same_batch((sealed.batch, &ours), (sealed.batch, b"{}")));
-        assert!(same_batch((sealed.batch, b"{}"), (id, b"{}")));
+        let key = || "k".to_owned();
+        assert_eq!(between((sealed.batch, &ours), (id, &renamed), key()), Occupied::No);
+        assert_eq!(between((sealed.batch, &ours), (sealed.batch, b"{}"), key()), Occupied::Other(key()));
+        assert_eq!(between((sealed.batch, b"{}"), (id, b"{}"), key()), Occupied::No);
+    }
+
+    #[test]
+    fn of_a_batch_with_forgotten_rows_nothing_is_copied_back() {
+        let (sealed, id, key) = (seal(), BatchId::new(), || "k".to_owned());
+        let json = |seal: &Seal| serde_json::to_vec(seal).unwrap();
+        let forgotten = |replaced: &[&str]| {
+            let replaced = replaced.iter().map(|name| (*name).to_owned()).collect();
+            Forgotten { rows: 0, sealed_bytes: sealed.bytes, replaced, highest: 2 }
+        };
+        let less = Seal { batch: id, forgotten: Some(forgotten(&["2.csv.zst"])), ..sealed.clone() };
+        assert_eq!(between((sealed.batch, &json(&sealed)), (id, &json(&less)), key()), Occupied::Forgotten);
+        // One that was brought back after that, to be loaded anew, has none of the rows.
+        let back = Seal { batch: sealed.batch, compared: None, ..less.clone() };
+        assert_eq!(between((sealed.batch, &json(&back)), (id, &json(&less)), key()), Occupied::No);
+        let more = Seal { forgotten: Some(forgotten(&["3.csv.zst"])), ..less.clone() };
+        assert_eq!(between((sealed.batch, &json(&back)), (id, &json(&more)), key()), Occupied::Forgotten);
+        let other = Seal { content: Some(Content::of_rows(b"other")), ..less };
+        assert_eq!(
+            between((sealed.batch, &json(&sealed)), (id, &json(&other)), key()),
+            Occupied::Other(key())
+        );
     }
 
     #[test]

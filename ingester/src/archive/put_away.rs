@@ -15,6 +15,9 @@
 //! Only the files, the manifest and the seal of a batch are moved or deleted, by their names. Other objects in the folder
 //! stay where they are, in each mode.
 //!
+//! A batch that is archived already, and of which rows were forgotten since, is not copied: its folder is deleted, the seal
+//! first. So rows that were taken out of an archive do not come back to it.
+//!
 //! Nothing that is archived is overwritten with other content ([`super::occupied`]). A folder goes below the id under
 //! which the ledger has it: another one, if the ledger has another batch of the same id. Should other content stand even
 //! there (a ledger that was trimmed does not know it), the folder goes below the id that is derived from its own content;
@@ -29,7 +32,7 @@ use shared::object_store::{Object, ObjectStore, ObjectStoreError, ObjectStoreErr
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use crate::archive::occupied::{Source, occupied};
+use crate::archive::occupied::{Occupied, Source, occupied};
 use crate::failure::LoadFailure;
 use crate::redshift::ledger_lookup::derived_id;
 
@@ -128,18 +131,24 @@ pub async fn put_away(
     }
     let folder = layout::folder(from, batch);
     let objects = store.list_where(&folder, layout::is_of_batch).await?;
-    let (source, mut id) = (Source { folder, batch, objects }, id);
-    if mode == Archive::Move
-        && let Some(key) = occupied(store, &source, to, id).await?
-    {
-        id = match source.seal(store).await?.map(|seal| derived_id(&seal)) {
-            Some(derived) if derived != id => derived,
-            _ => return Err(NotPutAway::Occupied(key)),
-        };
-        if let Some(key) = occupied(store, &source, to, id).await? {
-            return Err(NotPutAway::Occupied(key));
+    let (source, mut id, mut mode) = (Source { folder, batch, objects }, id, mode);
+    if mode == Archive::Move {
+        let mut there = occupied(store, &source, to, id).await?;
+        if let Occupied::Other(key) = there {
+            id = match source.seal(store).await?.map(|seal| derived_id(&seal)) {
+                Some(derived) if derived != id => derived,
+                _ => return Err(NotPutAway::Occupied(key)),
+            };
+            there = occupied(store, &source, to, id).await?;
+            if let Occupied::Other(key) = there {
+                return Err(NotPutAway::Occupied(key));
+            }
+            tracing::warn!(%batch, %id, "{key} is archived already, with other content: this folder goes below its own id");
         }
-        tracing::warn!(%batch, %id, "{key} is archived already, with other content: this folder goes below its own id");
+        if there == Occupied::Forgotten {
+            tracing::info!(%batch, %id, "it is archived already, and rows of it were forgotten: this folder is deleted");
+            mode = Archive::Delete;
+        }
     }
     let renamed = if id == batch || mode != Archive::Move {
         None

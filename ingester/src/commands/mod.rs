@@ -8,5 +8,6 @@ pub(crate) mod audit;
 pub(crate) mod adopt;
 pub(crate) mod pause;
 pub(crate) mod replay;
+pub(crate) mod forget;
 pub(crate) mod connect;
 pub(crate) mod terminal;

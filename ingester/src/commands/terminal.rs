@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use shared::exit::{Exit, Failure};
 use shared::human::{Span, count};
@@ -33,6 +34,14 @@ pub(crate) fn print<R: Serialize>(
         }
     }
     Ok(())
+}
+
+/// Shows on a terminal how far a long work has come.
+pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = format!("{{elapsed_precise}} {{bar:24}} {{pos}} of {{len}} {what}");
+    bar.set_style(ProgressStyle::with_template(&style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
 
 pub(crate) fn write_counts(out: &mut String, kinds: &[(u64, &str)]) {

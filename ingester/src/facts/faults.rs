@@ -1,7 +1,8 @@
 //! Whether the counts of a batch add up. Pure: `audit` reports the result.
 //!
 //! `received = rows + duplicates + filtered + rejected` in the seal and in the ledger, `rows = loaded + quarantined +
-//! known` between them (known: in the table already), and what is counted in S3 and in the table is what they say.
+//! known + forgotten` between them (known: in the table already; forgotten: taken out since), and what is counted in S3 and
+//! in the table is what they say.
 
 use std::collections::BTreeMap;
 
@@ -41,8 +42,8 @@ pub(crate) enum Fault {
     NotInLedger,
     #[error("the ledger has it {times} times")]
     LedgerTwice { times: u64 },
-    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known))]
-    LedgerRows { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
+    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known, *.forgotten))]
+    LedgerRows { sealed: u64, loaded: u64, quarantined: u64, known: u64, forgotten: u64 },
     #[error("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")]
     Content { sealed: String, ledger: String },
     /// `sealed`: what the seal says was received.
@@ -69,7 +70,7 @@ pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
         let sum = [counts.rows, counts.duplicates, counts.filtered, counts.rejected]
             .into_iter()
             .fold(0, u64::saturating_add);
-        if counts.received != sum || counts.rows != seal.rows {
+        if counts.received != sum || counts.rows != seal.sealed_rows() {
             faults.push(Fault::SealCounts { received: counts.received, sum });
         }
         for (name, counted) in &facts.counts.files {
@@ -98,13 +99,14 @@ pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
 }
 
 fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: Option<&Seal>) {
-    let (loaded, quarantined, known) = (ledger.rows_loaded, ledger.rows_quarantined, ledger.rows_known);
+    let (loaded, quarantined) = (ledger.rows_loaded, ledger.rows_quarantined);
+    let (known, forgotten) = (ledger.rows_known, ledger.rows_forgotten);
     let rows = ledger.rows();
     if ledger.times > 1 {
         faults.push(Fault::LedgerTwice { times: ledger.times });
     }
-    if let Some(sealed) = seal.map(|seal| seal.rows).filter(|sealed| *sealed != rows) {
-        faults.push(Fault::LedgerRows { sealed, loaded, quarantined, known });
+    if let Some(sealed) = seal.map(Seal::sealed_rows).filter(|sealed| *sealed != rows) {
+        faults.push(Fault::LedgerRows { sealed, loaded, quarantined, known, forgotten });
     }
     if let Some((sealed, ledger)) = seal.and_then(|seal| seal.content).zip(ledger.content)
         && sealed != ledger

@@ -211,6 +211,7 @@ pub(crate) mod tests {
             content: Some(Content::of_rows(b"")),
             compared: None,
             pseudonym_key: None,
+            forgotten: None,
         }
     }
 

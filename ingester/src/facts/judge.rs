@@ -27,6 +27,7 @@ use serde::Serialize;
 use shared::config::{Archive, Config};
 use shared::human::counted;
 use shared::ids::BatchId;
+use shared::seal::Seal;
 use state::loads::ErrorClass;
 
 use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
@@ -105,8 +106,8 @@ pub(crate) enum Matter {
     #[error("the ledger has it {times} times: its rows may stand in the table as often")]
     LedgerTwice { times: u64 },
     /// `sealed`: by the seal or the log.
-    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known))]
-    RowsDiffer { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
+    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known, *.forgotten))]
+    RowsDiffer { sealed: u64, loaded: u64, quarantined: u64, known: u64, forgotten: u64 },
     #[error("the ledger has it, and its producer still adds rows to it: they would not be loaded")]
     LoadedWhileFilling,
     /// The rest of it is nowhere.
@@ -129,16 +130,17 @@ fn contradiction(facts: &Facts, ledger: &LedgerRow) -> Option<Matter> {
     if ledger.times > 1 {
         return Some(Matter::LedgerTwice { times: ledger.times });
     }
-    let by_seal = facts.to_ingest.seal().or(facts.ingested.seal()).map(|seal| seal.rows);
+    let by_seal = facts.to_ingest.seal().or(facts.ingested.seal()).map(Seal::sealed_rows);
     // With another batch of its id about, the log may mean that one.
     let other = matches!(facts.to_ingest, InFolder::Other { .. });
     let by_log = match facts.log {
         InLog::Sealed(rows) | InLog::Published(rows) if !other && !facts.alike.contains(&rows) => Some(rows),
         _ => None,
     };
-    let (loaded, quarantined, known) = (ledger.rows_loaded, ledger.rows_quarantined, ledger.rows_known);
+    let (loaded, quarantined) = (ledger.rows_loaded, ledger.rows_quarantined);
+    let (known, forgotten) = (ledger.rows_known, ledger.rows_forgotten);
     if let Some(sealed) = [by_seal, by_log].into_iter().flatten().find(|sealed| *sealed != ledger.rows()) {
-        return Some(Matter::RowsDiffer { sealed, loaded, quarantined, known });
+        return Some(Matter::RowsDiffer { sealed, loaded, quarantined, known, forgotten });
     }
     if facts.log == InLog::Filling {
         return Some(Matter::LoadedWhileFilling);

@@ -1,10 +1,11 @@
 //! Counts the rows of a file: decompresses it, finds its rows as COPY does, and reads a few columns. It streams and holds
 //! one value of those columns, where a CSV reader would hold a row of any length.
 
-use std::io::{self, Read};
+use std::io;
 
 use bytes::Bytes;
 use memchr::memchr3;
+use shared::compress;
 use shared::layout::Compression;
 use shared::object_store;
 use shared::schema::{Kind, Schema};
@@ -54,13 +55,7 @@ pub(crate) struct Contents {
 
 /// Reads a whole file; it blocks. The error says what is wrong: cut off, compressed otherwise, rows of unequal columns.
 pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
-    let mut reader: Box<dyn Read + '_> = match compression {
-        Compression::Zstd => {
-            Box::new(zstd::stream::read::Decoder::new(&object[..]).map_err(|e| e.to_string())?)
-        }
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&object[..])),
-        Compression::None => Box::new(&object[..]),
-    };
+    let mut reader = compress::reader(object, compression).map_err(|error| error.to_string())?;
     let mut scan = Scan { watched, ..Scan::default() };
     let mut block = vec![0; BLOCK];
     loop {

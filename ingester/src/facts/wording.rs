@@ -6,9 +6,11 @@ pub(super) fn seal_unusable(why: &str) -> String {
     format!("its seal cannot be used: {why}")
 }
 
-pub(super) fn rows_differ(sealed: u64, loaded: u64, quarantined: u64, known: u64) -> String {
+/// `forgotten`: taken out by `ingester forget`; it is told only where there are any.
+pub(super) fn rows_differ(sealed: u64, loaded: u64, quarantined: u64, known: u64, forgotten: u64) -> String {
+    let forgotten = if forgotten == 0 { String::new() } else { format!(", {forgotten} forgotten") };
     format!(
-        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
-         already"
+        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined{forgotten} and {known} in the \
+         table already"
     )
 }

@@ -10,6 +10,7 @@ use shared::ids::BatchId;
 use shared::seal::Seal;
 use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 use state::status::activity::{Component, Reporter};
+use tokio::sync::watch;
 
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::producer_link::Producer;
@@ -43,9 +44,9 @@ pub(super) struct BatchLoader {
 }
 
 impl BatchLoader {
-    pub(super) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+    pub(super) fn new(services: &Services, targets: watch::Receiver<Target>, connector: Connector) -> Self {
         Self {
-            connection: Connection::new(services, target, connector),
+            connection: Connection::new(services, targets, connector),
             planner: Planner::new(services),
             quarantine: QuarantineCheck::new(services),
             producer: Producer::new(services.config.producer_socket()),
@@ -84,7 +85,7 @@ impl BatchLoader {
         }
         for seal in &fit {
             // Compare the ledger with the current seal.
-            if self.services.load_store.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
+            if self.services.load_store.get(seal.batch)?.is_some_and(|load| load.rows != seal.sealed_rows()) {
                 self.services.load_store.discovered(self.services.load_store.found(seal)).await?;
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::clock::Steady;
-use shared::retry::{Backoff, NEIGHBOUR_MAX};
+use shared::retry::{Backoff, NEIGHBOUR_MAX, drawn};
 use state::loads::Load;
 
 use crate::failure::{LoadFailure, Pace, Scope};
@@ -85,7 +85,7 @@ impl CircuitBreaker {
 
     /// Redshift was not reached, so nothing was tried there: it costs nothing to see soon whether it is back.
     pub(super) fn unreached(&mut self, now: Steady) {
-        self.open_until = self.open_until.map(|until| until.min(now + NEIGHBOUR_MAX));
+        self.open_until = self.open_until.map(|until| until.min(now + drawn(NEIGHBOUR_MAX)));
     }
 
     /// How long a batch that met the failure waits before it is retried.
@@ -103,7 +103,7 @@ impl CircuitBreaker {
 
     /// For what only an operator can mend, or what passes slowly.
     fn slow(&self) -> Duration {
-        Backoff::new(self.max, self.max).failed()
+        drawn(self.max)
     }
 }
 

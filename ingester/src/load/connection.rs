@@ -1,18 +1,20 @@
 //! Keeps one connection, and verifies before the first load over it: the tables are as they should be, the tables and the
-//! prefixes belong together, and no earlier session holds the lock.
+//! prefixes belong together, and no earlier session holds the lock. Columns that the table lacks are added then, if the
+//! configuration says so.
 
 use std::time::Duration;
 
 use shared::exit::Failure;
 use shared::human::time;
 use state::loads::{ErrorClass, LedgerMark, LoadDatabase};
+use tokio::sync::watch;
 
 use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
 use crate::load_store::LoadStore;
 use crate::redshift::doing::Doing;
 use crate::redshift::errors::OrLoadFailure;
-use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
+use crate::redshift::{Connector, Session, Target, add_columns, catalog, ledger_mark, orphan_session, stage};
 use crate::services::Services;
 
 /// An earlier version made the ledger.
@@ -22,6 +24,8 @@ pub(super) struct Connection {
     connector: Connector,
     identity: Identity,
     load_store: LoadStore,
+    /// The target of now. It is taken between two attempts, never within one.
+    targets: watch::Receiver<Target>,
     pub(super) target: Target,
     session: Option<Session>,
     /// The tables are verified once at start, even with nothing to load: a fault is better known early.
@@ -29,10 +33,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+    pub(super) fn new(
+        services: &Services,
+        mut targets: watch::Receiver<Target>,
+        connector: Connector,
+    ) -> Self {
+        let target = targets.borrow_and_update().clone();
         let (identity, load_store) =
             (Identity::new(&services.config, services.store.clone()), services.load_store.clone());
-        Self { connector, identity, load_store, target, session: None, connected_before: false }
+        Self { connector, identity, load_store, targets, target, session: None, connected_before: false }
     }
 
     /// The session, and the tables as they were when it began.
@@ -54,8 +63,13 @@ impl Connection {
         }
     }
 
-    /// Connects, unless there is a usable connection. True if it is a new one.
+    /// Connects, unless there is a usable connection. True if it is a new one. Another target needs one: it verifies the tables
+    /// again.
     pub(super) async fn ensure(&mut self) -> Result<bool, StepError> {
+        if self.targets.has_changed().unwrap_or(false) {
+            self.target = self.targets.borrow_and_update().clone();
+            self.session = None;
+        }
         if self.session.as_ref().is_some_and(Session::usable) {
             return Ok(false);
         }
@@ -67,8 +81,16 @@ impl Connection {
         // Noted before it locks anything.
         let began = orphan_session::identify(&session).await;
         self.load_store.on_disk(move |loads| loads.note_session(began.as_ref())).await?;
-        let mark = verify_tables(&session, &self.target).await?;
+        let adds = add_columns::needed(&session, &self.target).await?;
+        if !adds {
+            verify_columns(&session, &self.target).await?;
+        }
+        let mark = verify_ledger(&session, &self.target).await?;
         self.identity.claim(&mark).await.map_err(LoadFailure::from)?;
+        if adds {
+            // Not earlier: the table of another pipeline is not ours to alter.
+            self.add_columns(&session).await?;
+        }
         let not_null = stage::not_null(&session, &self.target).await;
         self.target.not_null = not_null.doing(Doing::ReadColumns)?;
         self.report(&mark);
@@ -76,6 +98,14 @@ impl Connection {
         self.session = Some(session);
         self.connected_before = true;
         Ok(true)
+    }
+
+    /// Batches that waited for a column are due at once.
+    async fn add_columns(&self, session: &Session) -> Result<(), LoadFailure> {
+        add_columns::add(session, &self.target).await?;
+        verify_columns(session, &self.target).await?;
+        self.load_store.retry_now(ErrorClass::Configuration);
+        Ok(())
     }
 
     fn report(&self, mark: &LedgerMark) {
@@ -104,12 +134,12 @@ impl Connection {
     }
 }
 
-async fn verify_tables(session: &Session, target: &Target) -> Result<LedgerMark, LoadFailure> {
-    for (sql, doing) in
-        [(target.check_table(), Doing::CheckTable), (target.check_ledger(), Doing::CheckLedger)]
-    {
-        session.run(&sql).await.doing(doing)?;
-    }
+async fn verify_columns(session: &Session, target: &Target) -> Result<(), LoadFailure> {
+    session.run(&target.check_table()).await.doing(Doing::CheckTable).map(drop)
+}
+
+async fn verify_ledger(session: &Session, target: &Target) -> Result<LedgerMark, LoadFailure> {
+    session.run(&target.check_ledger()).await.doing(Doing::CheckLedger)?;
     // By the catalog: reading the table itself would wait for whoever holds the lock.
     let lock = catalog::fetch(session, &target.lock).await;
     if lock.doing(Doing::FindLockTable)?.is_empty() {

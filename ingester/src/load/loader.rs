@@ -5,12 +5,14 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use shared::clock::Steady;
 use shared::exit::Failure;
+use state::loads::ErrorClass;
 use state::status::activity::{Component, Reporter};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::redshift::{Connector, Target};
+use crate::reload_notifier::ReloadListener;
 use crate::services::Services;
 
 use super::batch_loader::BatchLoader;
@@ -35,20 +37,22 @@ pub(crate) struct Loader {
     unknown: UnknownCheck,
     batch_loader: BatchLoader,
     reporter: Reporter,
+    reloads: ReloadListener,
 }
 
 impl Loader {
     pub(crate) fn new(
         services: &Services,
-        target: Target,
+        targets: watch::Receiver<Target>,
         connector: Connector,
         unknown_folders: UnknownFolders,
         hints: mpsc::Sender<Hint>,
     ) -> Self {
         Self {
             unknown: UnknownCheck::new(services, unknown_folders, hints),
-            batch_loader: BatchLoader::new(services, target, connector),
+            batch_loader: BatchLoader::new(services, targets, connector),
             reporter: services.activity.reporter(Component::Load),
+            reloads: services.reloads.listen(),
             services: services.clone(),
         }
     }
@@ -67,6 +71,10 @@ impl Loader {
         if let Some(until) = self.batch_loader.planner.held_until(now.steady) {
             return Ok(Progress::Hold(Some(until)));
         }
+        if self.reloads.has_come() {
+            // The wait for it may not come for long, if other batches are due.
+            self.services.load_store.retry_now(ErrorClass::Configuration);
+        }
         let next = self.batch_loader.planner.next(now.steady);
         let oldest = match &next {
             Next::Load(batches) => batches.first().copied(),
@@ -79,6 +87,7 @@ impl Loader {
             }
             Next::Wait(_) => None,
         };
+        self.reloads.attempt_begins();
         let worked = self.work(next).await;
         self.reporter.waits();
         match worked {
@@ -132,10 +141,56 @@ impl Loader {
             tokio::select! {
                 () = load_store.to_load(), if by_load_store => {}
                 () = pauses.changed() => {}
+                () = self.reloads.next() => {
+                    self.batch_loader.planner.succeeded();
+                    load_store.retry_now(ErrorClass::Configuration);
+                }
                 Some(()) = OptionFuture::from(until.map(|moment| clock.sleep_until(moment))) => {}
                 () = shutdown.stopping() => {}
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use shared::clock::Clock;
+    use shared::config::{Config, Secrets};
+    use shared::object_store::ObjectStore;
+    use shared::schema::Schema;
+    use shared::shutdown::Shutdown;
+    use state::status::activity::Activity;
+
+    use super::*;
+    use crate::load_store::LoadStore;
+
+    #[tokio::test]
+    async fn a_failure_is_not_waited_for_after_a_reload_that_came_during_it_but_after_one_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let example = include_str!("../../../deploy/pipeline.example.toml");
+        let mut config =
+            Config::parse(example, "pipeline.toml".as_ref(), std::iter::empty(), Secrets::Unused).unwrap();
+        // Nobody listens there.
+        (config.redshift.host, config.redshift.port) = ("127.0.0.1".to_owned(), 9);
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock).unwrap();
+        let (store, activity) = (ObjectStore::connect(&config.s3).await, Activity::new(clock.clone()));
+        let services =
+            Services::new(config, store, load_store, activity, clock.clone(), Shutdown::new()).unwrap();
+        let target = Target::new(&services.config, &Schema::default(), "test".to_owned());
+        let connector = Connector::new(&services.config, "test", clock.clone()).unwrap();
+        let (targets, hints) = (watch::Sender::new(target), mpsc::channel(1).0);
+        let folders = UnknownFolders::default();
+        let mut loader = Loader::new(&services, targets.subscribe(), connector, folders, hints);
+
+        services.reloads.taken();
+        assert_eq!(loader.step().await.unwrap(), Progress::Worked, "Redshift is away");
+        assert!(matches!(loader.step().await.unwrap(), Progress::Hold(Some(_))));
+        assert!(loader.reloads.next().now_or_never().is_none(), "the attempt had the new values");
+        services.reloads.taken();
+        assert!(matches!(loader.step().await.unwrap(), Progress::Hold(Some(_))));
+        assert!(loader.reloads.next().now_or_never().is_some(), "it had the old ones");
     }
 }

@@ -90,9 +90,9 @@ impl QuarantineCheck {
             self.services.load_store.quarantined(load.batch, entry.rows, None).await?;
             if entry.sealed() != load.rows {
                 let why = format!(
-                    "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
-                     seal says {}; it is not archived",
-                    entry.loaded, entry.known, entry.rows, load.rows
+                    "the ledger says that {} rows of it are loaded, {} were in the table, {} are in quarantine and {} \
+                     forgotten, its seal says {}; it is not archived",
+                    entry.loaded, entry.known, entry.rows, entry.forgotten, load.rows
                 );
                 let advice = "run `ingester audit`, which counts again, and decide which is right";
                 let failure = LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) };

@@ -3,12 +3,13 @@
 //! A line end within quotes belongs to the value, and a quote within quotes is doubled, so quotes simply alternate
 //! between opening and closing. The crate `csv` does not do here: it passes over empty lines, which COPY counts as rows.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub start: usize,
     /// Where they end; the line end belongs to them.
     pub end: usize,
@@ -36,7 +37,7 @@ fn parts(content: &[u8], separator: u8) -> impl Iterator<Item = Range<usize>> {
 }
 
 /// `most` rows of a file, and one more if there are more: a file of nothing but line ends must not fill the memory.
-pub(super) fn rows(content: &[u8], most: usize) -> Vec<Row> {
+pub(crate) fn rows(content: &[u8], most: usize) -> Vec<Row> {
     let lines = |row: &Range<usize>| memchr_iter(b'\n', content.get(row.clone()).unwrap_or_default()).count();
     let row = |row: Range<usize>| Row {
         start: row.start,
@@ -48,12 +49,32 @@ pub(super) fn rows(content: &[u8], most: usize) -> Vec<Row> {
 
 /// The value of the column with this number, from 0; None if the row has no such column or no value there.
 pub(super) fn value(row: &[u8], column: usize) -> Option<String> {
+    let cell = cell(row, column)?;
+    Some(String::from_utf8_lossy(&cell).into_owned()).filter(|text| !text.is_empty())
+}
+
+/// The bytes of that value; those of a value in quotes are copied only where there is a quote within. None if the row has
+/// no such column, or ends with the separator before it.
+pub(crate) fn cell(row: &[u8], column: usize) -> Option<Cow<'_, [u8]>> {
     let row = row.strip_suffix(b"\n").unwrap_or(row);
     let row = row.strip_suffix(b"\r").unwrap_or(row);
-    let text = String::from_utf8_lossy(row.get(parts(row, b'~').nth(column)?)?);
-    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let text = inner.map_or_else(|| text.to_string(), |inner| inner.replace("\"\"", "\""));
-    Some(text).filter(|text| !text.is_empty())
+    let cell = row.get(parts(row, b'~').nth(column)?)?;
+    let Some(inner) = cell.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return Some(Cow::Borrowed(cell));
+    };
+    if memchr(b'"', inner).is_none() {
+        return Some(Cow::Borrowed(inner));
+    }
+    let mut text = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(at) = memchr(b'"', rest) {
+        text.extend_from_slice(rest.get(..=at).unwrap_or_default());
+        // The second of the two.
+        let after = rest.get(at + 1..).unwrap_or_default();
+        rest = after.strip_prefix(b"\"").unwrap_or(after);
+    }
+    text.extend_from_slice(rest);
+    Some(Cow::Owned(text))
 }
 
 #[cfg(test)]

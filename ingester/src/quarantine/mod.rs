@@ -30,7 +30,7 @@ mod reports;
 mod tidy;
 pub(crate) mod row_files;
 pub(crate) mod set;
-mod csv;
+pub(crate) mod csv;
 
 pub(crate) use good_rows::load_good_rows;
 pub(crate) use row_files::is_of_search;

@@ -251,13 +251,13 @@ pub(crate) fn name_of<'f>(of_batch: &str, set: &'f str) -> Option<&'f str> {
 }
 
 /// Whether a text is as long as a name and made of the same digits.
-pub(super) fn is_hash(text: &str) -> bool {
+pub(crate) fn is_hash(text: &str) -> bool {
     text.len() == NAME_DIGITS
         && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Whether an object of this name within the folder of a set belongs to the set.
-pub(super) fn is_of_set(name: &str) -> bool {
+pub(crate) fn is_of_set(name: &str) -> bool {
     let rows = name.strip_prefix("rows.csv").and_then(Compression::of_suffix);
     rows.is_some() || name == REASONS || name == DESCRIPTION
 }

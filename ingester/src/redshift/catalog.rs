@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use shared::config::Config;
+use shared::config::{Config, OnSchemaChange};
 use shared::exit::{Exit, Failure};
 use shared::schema::{Encoding, Schema};
 use shared::seal::Seal;
@@ -14,19 +14,23 @@ use state::loads::ErrorClass;
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
 use crate::redshift::connect::Connector;
-use crate::redshift::ddl::{Difference, Effect, Layout, LiveColumn, TableOptions, compare};
+use crate::redshift::ddl::{Difference, Effect, Layout, LiveColumn, TableOptions, What, compare};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors;
 use crate::redshift::loading::Part;
-use crate::redshift::session::Session;
+use crate::redshift::server::Server;
 use crate::redshift::sql::Table;
 use crate::redshift::target::Target;
 
 const NAMED: usize = 10;
 const ADVICE: &str = "add them to the table, as `ingester ddl --diff` prints it with the [schema] they come from; then it \
                       is loaded by itself, and they may be dropped again";
+const ADVICE_ADDS: &str = "restart or reload this ingester with the [schema] that the rows were made for: it adds them to the \
+                           table (redshift.on_schema_change), and the batch is loaded by itself";
 
 /// The columns of a table in its own order; none if there is no such table, or none that redshift.user may see.
-pub(crate) async fn fetch(session: &Session, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
-    Ok(session.run(&query(table)).await?.read(column))
+pub(crate) async fn fetch(server: &impl Server, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
+    Ok(server.run(&query(table)).await?.read(column))
 }
 
 fn query(table: &Table) -> String {
@@ -51,11 +55,11 @@ fn column(row: Row<'_>) -> Option<LiveColumn> {
 
 /// As [`fetch`], with how the columns are stored; and why not, if Redshift does not show that.
 pub(crate) async fn fetch_with_layout(
-    session: &Session,
+    server: &impl Server,
     table: &Table,
 ) -> Result<(Vec<LiveColumn>, Option<String>), SqlFailure> {
-    let mut columns = fetch(session, table).await?;
-    let stored: HashMap<_, _> = match session.run(&layout_query(table)).await {
+    let mut columns = fetch(server, table).await?;
+    let stored: HashMap<_, _> = match server.run(&layout_query(table)).await {
         Ok(rows) => rows.read(layout).into_iter().collect(),
         Err(failure) => return Ok((columns, Some(failure.to_string()))),
     };
@@ -89,18 +93,43 @@ pub(crate) async fn refuse_unloadable(
     schema: &Schema,
     connector: &Connector,
 ) -> Result<(), Failure> {
+    verify(config, schema, connector, |_| Ok(())).await
+}
+
+/// As [`refuse_unloadable`], for a reload: a login that is refused is refused too. The service has one that may still be good.
+pub(crate) async fn refuse_reload(
+    config: &Config,
+    schema: &Schema,
+    connector: &Connector,
+) -> Result<(), Failure> {
+    let refuse = |error: &SqlFailure| {
+        let is_login = errors::is_login_refused(error);
+        if is_login { Err(errors::load_failure(error, Doing::Connect).into()) } else { Ok(()) }
+    };
+    verify(config, schema, connector, refuse).await
+}
+
+/// `unanswered`: what to make of a Redshift that does not tell the columns.
+async fn verify(
+    config: &Config,
+    schema: &Schema,
+    connector: &Connector,
+    unanswered: impl Fn(&SqlFailure) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let table = Table(config.redshift.table.clone());
     let live = async || fetch(&connector.open().await?, &table).await;
     match live().await {
         Ok(live) => unloadable(config, schema, &live),
         Err(error) => {
-            tracing::warn!(%error, %table, "the table could not be compared with the schema before the start");
+            unanswered(&error)?;
+            tracing::warn!(%error, %table, "the table could not be compared with the schema; the loader does it later");
             Ok(())
         }
     }
 }
 
-/// Fails with exit 78, naming the columns, when every COPY would fail on this table.
+/// Fails with exit 78, naming the columns, when every COPY would fail on this table, also with the columns that the
+/// ingester adds.
 pub(crate) fn unloadable(config: &Config, schema: &Schema, live: &[LiveColumn]) -> Result<(), Failure> {
     let table = Table(config.redshift.table.clone());
     let fault = |text: String| Err(Failure::new(Exit::Config, anyhow::anyhow!(text)));
@@ -110,7 +139,9 @@ pub(crate) fn unloadable(config: &Config, schema: &Schema, live: &[LiveColumn]) 
              create it, deploy/grants.sql what the user needs"
         ));
     }
-    let differences = compare(schema, live, &TableOptions::of(&config.redshift));
+    let adds = config.redshift.on_schema_change == OnSchemaChange::AddColumns;
+    let mut differences = compare(schema, live, &TableOptions::of(&config.redshift));
+    differences.retain(|one| !(adds && matches!(one.what, What::Missing { .. })));
     let fatal = list(&differences, Effect::Fatal);
     if !fatal.is_empty() {
         return fault(format!(
@@ -152,9 +183,13 @@ pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
 
 /// Why these batches cannot be loaded and others can: the table lacks columns which only they name. Columns that this
 /// ingester's schema has too are missing for every batch.
-pub(super) async fn missing_of_batch(session: &Session, target: &Target, part: &Part) -> Option<LoadFailure> {
+pub(super) async fn missing_of_batch(
+    server: &impl Server,
+    target: &Target,
+    part: &Part,
+) -> Option<LoadFailure> {
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
-    let live = fetch(session, &target.table).await;
+    let live = fetch(server, &target.table).await;
     let live =
         live.inspect_err(|error| tracing::debug!(%error, "cannot read the columns of the table")).ok()?;
     let missing = missing(columns, &live);
@@ -170,7 +205,8 @@ pub(super) async fn missing_of_batch(session: &Session, target: &Target, part: &
          ingester has {})",
         target.table, part.seal.batch, part.seal.schema, target.fingerprint
     );
-    Some(LoadFailure { advice: ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
+    let advice = if target.additions.is_empty() { ADVICE } else { ADVICE_ADDS };
+    Some(LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
 fn missing<'c>(columns: &'c [String], live: &[LiveColumn]) -> Vec<&'c String> {
@@ -180,13 +216,19 @@ fn missing<'c>(columns: &'c [String], live: &[LiveColumn]) -> Vec<&'c String> {
 
 #[cfg(test)]
 mod tests {
-    use shared::schema::SqlType;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use shared::config::Secrets;
+    use shared::schema::{Column, Kind, SqlType};
 
     use super::*;
     use crate::facts::folder::tests::seal;
     use crate::redshift::answer::Rows;
-    use crate::redshift::ddl::{Misfit, What};
+    use crate::redshift::ddl::{Addition, Misfit};
+    use crate::redshift::server::script::Script;
     use crate::redshift::sql::tests::table;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn names_are_literals_in_lower_case() {
@@ -251,6 +293,62 @@ mod tests {
         assert!(said.starts_with("values will be altered by their type in the table: a is"), "{said}");
     }
 
+    fn config(redshift: &str) -> Config {
+        let text = format!(
+            "[instance]\nname = 'i'\n[adobe]\nclient_id = 'c'\nstream_url = 'https://s/'\n[s3]\nbucket = 'b'\n\
+             region = 'eu-west-1'\n[redshift]\nhost = 'h'\nuser = 'u'\niam_role = 'default'\ndatabase = 'd'\n{redshift}\n"
+        );
+        let config = Config::parse(&text, Path::new("t"), std::iter::empty(), Secrets::Unused);
+        config.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn bigint(name: &str) -> LiveColumn {
+        let (name, type_text) = (name.to_owned(), "bigint".to_owned());
+        LiveColumn { name, type_text, not_null: false, has_default: false, layout: None }
+    }
+
+    #[test]
+    fn a_missing_column_that_will_be_added_refuses_no_start_and_another_type_does() {
+        let column =
+            |name: &str, kind, sql_type| Column::new(name, vec![name.parse().unwrap()], kind, sql_type);
+        let schema = Schema::new(
+            vec![
+                column("a", Kind::Integer, SqlType::Bigint),
+                column("b", Kind::Timestamp, SqlType::Timestamp),
+            ],
+            "t",
+        );
+        let schema = schema.unwrap();
+        let (refuse, add) = (config(""), config("on_schema_change = 'add_columns'"));
+        let unloadable = |config: &Config, live: &[LiveColumn]| {
+            unloadable(config, &schema, live).map_err(|failure| failure.to_string())
+        };
+        let lacks = [bigint("a")];
+        assert!(unloadable(&refuse, &lacks).unwrap_err().contains("b is not in the table"));
+        assert_eq!(unloadable(&add, &lacks), Ok(()));
+        let other = [bigint("a"), bigint("b")];
+        for config in [&refuse, &add] {
+            let said = unloadable(config, &other).unwrap_err();
+            assert!(said.contains("b is bigint in the table and not timestamp"), "{said}");
+            assert!(unloadable(config, &[]).unwrap_err().contains("there is no table"));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_batch_waits_for_says_what_brings_the_column() {
+        let row: &[Option<&str>] = &[Some("hitidhigh"), Some("bigint"), None, None, None, Some("YES"), None];
+        let script = Script::default().answer("svv_columns", &[row]);
+        let seal = Seal { columns: Some(names(&["hitidhigh", "plugins"])), ..seal() };
+        let part = Part::whole(seal);
+        let own = target();
+        let failure = missing_of_batch(&script, &own, &part).await.unwrap();
+        assert!(failure.why.contains("has no column plugins, which rows of batch"), "{failure}");
+        assert!(failure.advice.contains("ingester ddl --diff"), "{failure}");
+        let adding = Target { additions: Arc::from([Addition::new("hitidhigh", "bigint")]), ..own };
+        let failure = missing_of_batch(&script, &adding, &part).await.unwrap();
+        assert!(failure.advice.contains("with the [schema] that the rows were made for"), "{failure}");
+    }
+
     fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
@@ -276,14 +374,7 @@ mod tests {
 
     #[test]
     fn what_the_table_lacks_is_told_apart_from_what_it_has_beside() {
-        let live = |name: &str| LiveColumn {
-            name: name.to_owned(),
-            type_text: "bigint".to_owned(),
-            not_null: false,
-            has_default: false,
-            layout: None,
-        };
-        let (columns, live) = (names(&["a", "b", "c"]), ["A", "c", "own"].map(live));
+        let (columns, live) = (names(&["a", "b", "c"]), ["A", "c", "own"].map(bigint));
         assert_eq!(missing(&columns, &live), ["b"]);
     }
 }

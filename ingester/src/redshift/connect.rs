@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -12,6 +12,7 @@ use shared::boxed::Boxed;
 use shared::clock::Clock;
 use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
+use shared::lock::locked;
 use state::status::activity::Reporter;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -30,7 +31,8 @@ const UNANSWERED: Duration = Duration::from_secs(45);
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
 pub struct Connector {
-    pub(crate) login: Login,
+    /// All clones have the same one.
+    login: Arc<Mutex<Login>>,
     config: tokio_postgres::Config,
     /// Host and port, for messages.
     place: String,
@@ -45,7 +47,7 @@ impl Connector {
     /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet. Fails when the
     /// certificates to trust cannot be read.
     pub fn new(config: &Config, application: &str, clock: Clock) -> Result<Self, Failure> {
-        let (login, redshift) = (Login::new(config, clock.clone()), &config.redshift);
+        let (login, redshift) = (Arc::new(Mutex::new(Login::new(config, clock.clone()))), &config.redshift);
         let tls = match redshift.tls {
             Tls::Disable => None,
             Tls::VerifyFull => Some(MakeRustlsConnect::new(client_config(&redshift.ca_file)?)),
@@ -80,9 +82,19 @@ impl Connector {
         Self { reporter: Some(reporter), ..self }
     }
 
+    /// How a connection logs in now.
+    pub(crate) fn login(&self) -> Login {
+        locked(&self.login).clone()
+    }
+
+    /// Logs in as this from now on, in every clone. Sessions that are open stay.
+    pub(crate) fn take_login(&self, login: Login) {
+        *locked(&self.login) = login;
+    }
+
     /// The credential that a connection would be opened with now.
     pub(crate) async fn credential(&self) -> Result<Credential, SqlFailure> {
-        Ok(self.login.credential(self.connect_timeout).await?.0)
+        Ok(self.login().credential(self.connect_timeout).await?.0)
     }
 
     /// Opens a session, with its time limit set. Fails when Redshift does not answer within `redshift.connect_timeout`.
@@ -91,17 +103,18 @@ impl Connector {
             if let Some(reporter) = &self.reporter {
                 reporter.begins("connecting to Redshift");
             }
-            let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
+            let login = self.login();
+            let (credential, fresh) = login.credential(self.connect_timeout).await?;
             let opened = self.open_as(&credential).await;
             match &opened {
                 Err(refusal) if credential.life.is_some() && refusal.is_login() => {
-                    self.login.refused(&credential).await;
+                    login.refused(&credential).await;
                     if fresh {
                         return opened;
                     }
                     // It ended earlier than AWS said, or Redshift's clock is ahead.
                     tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
-                    let (credential, _) = self.login.credential(self.connect_timeout).await?;
+                    let (credential, _) = login.credential(self.connect_timeout).await?;
                     self.open_as(&credential).await
                 }
                 _ => opened,

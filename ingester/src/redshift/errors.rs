@@ -95,6 +95,7 @@ const REGION: &str = "set s3.region to the region of s3.bucket";
 const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with (deploy/iam-kms-copy-role.json)";
 const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
+const TOO_MANY_COLUMNS: &str = "drop columns that no schema names any more (`ingester ddl --diff` has them), or take some out of [schema]";
 const TEMP: &str = "rows that may be in the table already are loaded through a temporary table: GRANT TEMP ON DATABASE to \
                     redshift.user (deploy/grants.sql)";
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
@@ -129,6 +130,10 @@ const CANCELLED_LEDGER: &str = "if nobody cancelled it, it waited longer than re
                                 a session that has locked the ledger, and at the queue of redshift.user";
 const CANCELLED_COMMIT: &str = "if nobody cancelled it, it waited for the commits of others for longer than redshift.statement_timeout: \
                                 raise that, or let others commit less often (stl_commit_stats); the ledger tells whether it was carried out";
+const CANCELLED_FORGET: &str = "if nobody cancelled it, searching the table for the values took longer than redshift.statement_timeout: \
+                                raise that, let receivedTimeGMT be the first column of redshift.sortkey, or give fewer values at once";
+const CANCELLED_ALTER: &str =
+    "if nobody cancelled it, it took longer than redshift.statement_timeout: raise that";
 const ABORTED: &str = "Redshift ended it of its own accord, as it does when it restarts or is resized, or when a queue hops or a rule \
                        of it strikes (stl_wlm_rule_action)";
 const MEMORY: &str = "give the queue of redshift.user more memory, or lower ingester.batches_per_copy";
@@ -204,6 +209,8 @@ const RULES: &[Rule] = &[
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
     text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], needs_operator(TABLES)),
     both("does not exist", &["relation", "column", "schema"], needs_operator(TABLES)),
+    // At ADD COLUMN: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE.html has the limit, PostgreSQL the words.
+    text(&["at most 1600 columns"], needs_operator(TOO_MANY_COLUMNS)),
     both("does not exist", &["database"], needs_operator(LOGIN)),
     both("permission denied", &["temporary table"], needs_operator(TEMP)),
     text(&["permission denied", "must be owner"], needs_operator(RIGHTS)),
@@ -257,6 +264,8 @@ fn out_of_time(doing: Doing) -> &'static str {
         Doing::Lock => CANCELLED_LOCK,
         Doing::Commit => CANCELLED_COMMIT,
         Doing::CompareStage | Doing::InsertStage => CANCELLED_STAGED,
+        Doing::Alter => CANCELLED_ALTER,
+        Doing::Forget => CANCELLED_FORGET,
         _ if doing.is_at_ledger() => CANCELLED_LEDGER,
         _ => CANCELLED,
     }
@@ -267,6 +276,11 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     let SqlFailure::Refused { message, .. } = failure else { return false };
     let message = message.to_lowercase();
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
+}
+
+/// Whether this login is refused, by Redshift or by AWS when it was asked for a password: it is wrong, or must not log in.
+pub(crate) fn is_login_refused(failure: &SqlFailure) -> bool {
+    [LOGIN, MD5, IAM_RIGHTS, IAM_CREDENTIAL].contains(&judge(failure).advice)
 }
 
 /// Makes a load failure of a failed statement; `doing` is what it was for.

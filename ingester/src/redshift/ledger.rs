@@ -1,5 +1,7 @@
 //! Rows of the ledger: those of a time, read a page at a time; its runs, for people; and those that a load enters.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use shared::content::Content;
 use shared::ids::{BatchId, RunId};
@@ -23,6 +25,8 @@ pub(crate) struct LedgerRow {
     pub(crate) rows_quarantined: u64,
     /// Rows that the table had already.
     pub(crate) rows_known: u64,
+    /// Rows that were taken out of the table or the quarantine since.
+    pub(crate) rows_forgotten: u64,
     pub(crate) bytes: u64,
     pub(crate) files: u64,
     /// By the `receivedTimeGMT` of its hits.
@@ -45,7 +49,9 @@ pub(crate) struct LedgerRow {
 impl LedgerRow {
     /// All rows that it accounts for.
     pub(crate) fn rows(&self) -> u64 {
-        self.rows_loaded.saturating_add(self.rows_quarantined).saturating_add(self.rows_known)
+        [self.rows_quarantined, self.rows_known, self.rows_forgotten]
+            .into_iter()
+            .fold(self.rows_loaded, u64::saturating_add)
     }
 }
 
@@ -69,7 +75,7 @@ impl Target {
             "SELECT batch_id || '', count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
              max(first_received), max(last_received), max(copy_query_id), max(received), max(duplicates), max(filtered), \
              max(rejected), max(quarantine), max(coalesce(rows_known, 0)), max(run), max(batch_number), max(content), \
-             max(schema_fingerprint) \
+             max(schema_fingerprint), max(coalesce(rows_forgotten, 0)) \
              FROM {} WHERE batch_id > {} AND batch_id < {} AND batch_id <> {} \
              GROUP BY batch_id || '' ORDER BY batch_id || '' LIMIT {PAGE}",
             self.ledger,
@@ -115,6 +121,7 @@ fn row_of(row: Row<'_>) -> Option<LedgerRow> {
         rows_loaded: row.get(3)?,
         rows_quarantined: row.get(4)?,
         rows_known: row.get(15).unwrap_or_default(),
+        rows_forgotten: row.get(20).unwrap_or_default(),
         bytes: row.get(5).unwrap_or_default(),
         files: row.get(6).unwrap_or_default(),
         first_received: row.time(7),
@@ -138,6 +145,7 @@ pub(crate) struct RunRow {
     pub(crate) instance: String,
     pub(crate) batches: u64,
     pub(crate) rows_loaded: u64,
+    pub(crate) rows_forgotten: u64,
     pub(crate) last_number: Option<u64>,
     pub(crate) first_received: Option<DateTime<Utc>>,
     pub(crate) last_received: Option<DateTime<Utc>>,
@@ -148,7 +156,7 @@ impl Target {
     fn count_runs(&self, most: usize) -> String {
         format!(
             "SELECT run, max(instance), count(*), sum(rows_loaded), max(batch_number), min(first_received), \
-             max(last_received), max(loaded_at) FROM {} WHERE batch_id <> {} GROUP BY run \
+             max(last_received), max(loaded_at), sum(coalesce(rows_forgotten, 0)) FROM {} WHERE batch_id <> {} GROUP BY run \
              ORDER BY max(loaded_at) DESC LIMIT {most}",
             self.ledger,
             literal(MARK)
@@ -165,12 +173,26 @@ pub(crate) async fn fetch_runs(
     Ok(server.run(&target.count_runs(most)).await?.read(run_of))
 }
 
+/// The producers of the batches that the ledger has.
+pub(crate) async fn instances(server: &impl Server, target: &Target) -> Result<BTreeSet<String>, SqlFailure> {
+    let sql = format!("SELECT DISTINCT instance FROM {} WHERE batch_id <> {}", target.ledger, literal(MARK));
+    Ok(server.run(&sql).await?.read(|row| row.trimmed(0).map(str::to_owned)).into_iter().collect())
+}
+
+/// Rows that were taken out of table and quarantine, also those whose batch nobody can tell: the mark has these.
+pub(crate) async fn count_forgotten(server: &impl Server, target: &Target) -> Result<u64, SqlFailure> {
+    let sql = format!("SELECT coalesce(sum(rows_forgotten), 0) FROM {}", target.ledger);
+    let rows = server.run(&sql).await?;
+    rows.first().number(0, &sql)
+}
+
 fn run_of(row: Row<'_>) -> Option<RunRow> {
     Some(RunRow {
         run: row.trimmed(0).map(str::to_owned),
         instance: row.text(1).unwrap_or_default().to_owned(),
         batches: row.get(2)?,
         rows_loaded: row.get(3).unwrap_or_default(),
+        rows_forgotten: row.get(8).unwrap_or_default(),
         last_number: row.get(4),
         first_received: row.time(5),
         last_received: row.time(6),
@@ -201,7 +223,7 @@ fn ledger_row(target: &Target, entering: &Entering<'_>, copy: i64, now: DateTime
         literal(&seal.instance.to_string()),
         part.rows().saturating_sub(*known).to_string(),
         part.quarantined.to_string(),
-        seal.bytes.to_string(),
+        seal.sealed_bytes().to_string(),
         seal.files.len().to_string(),
         literal(&seal.schema),
         moment(seal.first_received),
@@ -219,6 +241,8 @@ fn ledger_row(target: &Target, entering: &Entering<'_>, copy: i64, now: DateTime
         or_null(seal.content.map(|content| literal(&content.to_string()))),
         known.to_string(),
         or_null(compared.map(|compared| compared.uncompared.to_string())),
+        // Of a batch that was archived, and is loaded once more, rows may be gone from its files.
+        seal.sealed_rows().saturating_sub(seal.rows).to_string(),
     ];
     format!("({})", values.join(", "))
 }
@@ -242,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_row_of_the_ledger_is_read_whole() {
-        let read = |cells: &[Option<String>; 20]| Rows(vec![cells.to_vec()]).read(row_of).pop();
+        let read = |cells: &[Option<String>; 21]| Rows(vec![cells.to_vec()]).read(row_of).pop();
         let (batch, run, content) = (BatchId::new(), RunId::new(), Content::of_rows(b"x"));
         let values = [
             &batch.to_string(),
@@ -265,12 +289,14 @@ mod tests {
             "7",
             &content.to_string(),
             "0123456789abcdef",
+            "6",
         ];
         let row = read(&values.map(|value| Some(value.to_owned()))).unwrap();
         assert_eq!((row.batch, row.times, row.rows_loaded, row.rows_quarantined), (batch, 1, 19, 1));
         assert_eq!(row.last_received.unwrap().timestamp_subsec_micros(), 678_901);
         assert_eq!(row.counted, Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }));
         assert_eq!(row.set.as_deref(), Some("a1"));
+        assert_eq!((row.rows_forgotten, row.rows()), (6, 29));
         assert_eq!((row.rows_known, row.run, row.batch_number), (3, Some(run), Some(7)));
         assert_eq!((row.content, row.schema.as_deref()), (Some(content), Some("0123456789abcdef")));
         let mut old = values.map(|value| Some(value.to_owned()));
@@ -283,12 +309,12 @@ mod tests {
     #[tokio::test]
     async fn a_run_is_told_whole_and_the_mark_is_none() {
         let time = "2026-01-02 03:04:05";
-        let row: &[Option<&str>] =
-            &[Some("r"), Some("web-1"), Some("3"), Some("60"), Some("9"), Some(time), Some(time), Some(time)];
-        let old: &[Option<&str>] = &[None, None, Some("1"), None, None, None, None, None];
+        let row: &[Option<&str>] = &["r", "web-1", "3", "60", "9", time, time, time, "2"].map(Some);
+        let old: &[Option<&str>] = &[None, None, Some("1"), None, None, None, None, None, None];
         let script = Script::default().answer("GROUP BY run", &[row, old]);
         let runs = fetch_runs(&script, &target(), 20).await.unwrap();
         assert_eq!((runs[0].batches, runs[0].rows_loaded, runs[0].last_number), (3, 60, Some(9)));
+        assert_eq!((runs[0].rows_forgotten, runs[1].rows_forgotten), (2, 0));
         assert_eq!((runs[1].run.as_ref(), runs[1].last_number, runs[1].last_received), (None, None, None));
         let sql = &script.sent()[0];
         assert!(sql.contains(&format!("WHERE batch_id <> '{MARK}' GROUP BY run")), "{sql}");

@@ -13,7 +13,7 @@ use crate::redshift::answer::{Row as Cells, Rows, SqlFailure};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::stage_reason::{LedgerRange, RunInLedger, times};
-use crate::redshift::target::{MARK, Target};
+use crate::redshift::target::{MARK, SEALED_ROWS, Target};
 
 /// What the ledger has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,9 +40,10 @@ pub(crate) enum InLedger {
 
 impl Target {
     pub(super) fn select_rows(&self, batches: &[BatchId]) -> String {
-        let columns = "batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \
-                       coalesce(rows_known, 0), bytes, first_received, last_received";
-        self.select(columns, batches)
+        let columns = format!(
+            "batch_id, content, {SEALED_ROWS}, coalesce(rows_known, 0), bytes, first_received, last_received"
+        );
+        self.select(&columns, batches)
     }
 
     /// The mark, and each run that has rows received from `first` to `last`: see [`RunInLedger`]. Batches without times
@@ -69,7 +70,7 @@ pub(crate) fn derived_id(seal: &Seal) -> BatchId {
         None => {
             let files: Vec<&str> = seal.files.iter().map(|file| file.crc32.as_str()).collect();
             let (first, last) = (moment(seal.first_received), moment(seal.last_received));
-            format!("{} {} {first} {last} {}", seal.rows, seal.bytes, files.join(" "))
+            format!("{} {} {first} {last} {}", seal.sealed_rows(), seal.sealed_bytes(), files.join(" "))
         }
     };
     seal.batch.derived(what.as_bytes())
@@ -94,8 +95,8 @@ fn is_same(seal: &Seal, row: &Row) -> bool {
         (Some(sealed), Some(entered)) => sealed == entered,
         _ => {
             // By the precision of the ledger.
-            row.rows == seal.rows
-                && row.bytes.is_none_or(|bytes| bytes == seal.bytes)
+            row.rows == seal.sealed_rows()
+                && row.bytes.is_none_or(|bytes| bytes == seal.sealed_bytes())
                 && moment(row.first) == moment(seal.first_received)
                 && moment(row.last) == moment(seal.last_received)
         }
@@ -161,6 +162,7 @@ fn read_range(answer: &Rows) -> LedgerRange {
 #[cfg(test)]
 mod tests {
     use shared::ids::RunId;
+    use shared::seal::Forgotten;
 
     use super::*;
     use crate::facts::folder::tests::seal;
@@ -211,6 +213,10 @@ mod tests {
         assert!(there(|row| row.bytes = None), "a row that somebody entered by hand");
         assert!(!there(|row| row.rows += 1) && !there(|row| row.bytes = Some(1)));
         assert!(!there(|row| row.last = None) && !there(|row| row.first = row.last));
+        let forgotten =
+            Some(Forgotten { rows: 5, sealed_bytes: sealed.bytes, replaced: Vec::new(), highest: 1 });
+        let less = Seal { rows: sealed.rows - 5, bytes: 70, forgotten, ..sealed.clone() };
+        assert!(matches!(find(&less, &[row(&sealed)]), InLedger::Yes(_)), "rows were taken out of its files");
         let altered = Seal { rows: 21, ..sealed.clone() };
         assert_ne!(derived_id(&sealed), derived_id(&altered));
         assert_eq!(derived_id(&sealed), derived_id(&sealed.clone()));
@@ -222,7 +228,7 @@ mod tests {
         let sql = target().select_rows(&ids_of([&a, &b]));
         let ids = [a.batch, derived_id(&a), b.batch, derived_id(&b)].map(|id| format!("'{id}'")).join(", ");
         assert!(sql.ends_with(&format!("WHERE batch_id IN ({ids})")), "{sql}");
-        assert!(sql.contains("rows_loaded + rows_quarantined + coalesce(rows_known, 0)"), "{sql}");
+        assert!(sql.contains(SEALED_ROWS), "{sql}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::redshift::ledger_mark;
 use crate::redshift::lock::{self, Done};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
-use crate::redshift::target::{MARK, Target};
+use crate::redshift::target::{MARK, MOMENT, Target};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
@@ -25,8 +25,6 @@ pub(crate) struct Trimmed {
     pub(crate) knows_from: Option<DateTime<Utc>>,
 }
 
-/// Characters of a batch's id that tell the moment it was opened.
-const MOMENT: usize = 13;
 /// The precision of times in the ledger.
 const NEXT: TimeDelta = TimeDelta::microseconds(1);
 

@@ -5,6 +5,8 @@
 //! transaction applied or not; the next one takes the lock first and reads the ledger.
 
 pub(crate) mod ledger_trim;
+pub(crate) mod forget;
+pub(crate) mod quarantine_forget;
 pub(crate) mod quarantine_release;
 pub(crate) mod transaction;
 pub(crate) mod table_counts;
@@ -14,6 +16,7 @@ pub(crate) mod orphan_session;
 pub(crate) mod ledger_lookup;
 pub(crate) mod stage;
 pub(crate) mod load_errors;
+pub(crate) mod add_columns;
 pub(crate) mod catalog;
 mod loading;
 pub(crate) mod stage_reason;
@@ -24,7 +27,7 @@ pub(crate) mod ddl;
 pub(crate) mod connect;
 mod login;
 mod session;
-mod server;
+pub(crate) mod server;
 pub(crate) mod doing;
 pub(crate) mod sql;
 mod answer;

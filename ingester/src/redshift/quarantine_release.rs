@@ -42,8 +42,9 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    fn select_quarantined(&self, batches: &[BatchId]) -> String {
-        let columns = "batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0)";
+    pub(super) fn select_quarantined(&self, batches: &[BatchId]) -> String {
+        let columns = "batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0), \
+                       coalesce(rows_forgotten, 0)";
         self.select(columns, batches)
     }
 
@@ -72,12 +73,14 @@ pub(crate) struct Entry {
     pub(crate) set: Option<String>,
     /// Rows that the table had already.
     pub(crate) known: u64,
+    /// Rows that were taken out of the table or the quarantine.
+    pub(crate) forgotten: u64,
 }
 
 impl Entry {
     /// Rows that were sealed.
     pub(crate) fn sealed(&self) -> u64 {
-        self.loaded.saturating_add(self.rows).saturating_add(self.known)
+        [self.rows, self.known, self.forgotten].into_iter().fold(self.loaded, u64::saturating_add)
     }
 }
 
@@ -99,11 +102,12 @@ pub(crate) async fn fetch_batches(session: &Session, target: &Target) -> Result<
     Ok(session.run(&sql).await?.first_column())
 }
 
-fn entry_of(row: Row<'_>) -> Option<Entry> {
+pub(super) fn entry_of(row: Row<'_>) -> Option<Entry> {
     // NULL in a row that somebody entered by hand.
     let number = |column| row.get(column).unwrap_or(0);
     let set = row.text(3).map(str::to_owned);
-    Some(Entry { batch: row.get(0)?, loaded: number(1), rows: number(2), set, known: number(4) })
+    let (known, forgotten) = (number(4), number(5));
+    Some(Entry { batch: row.get(0)?, loaded: number(1), rows: number(2), set, known, forgotten })
 }
 
 #[derive(Debug)]
@@ -181,7 +185,7 @@ mod tests {
     const TIME: &str = "2026-01-02 03:04:05";
 
     fn entry(batch: BatchId) -> Entry {
-        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1 }
+        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1, forgotten: 0 }
     }
 
     fn all(from: &Entry) -> Release<'_> {
@@ -210,7 +214,7 @@ mod tests {
     async fn what_was_in_quarantine_is_compared_with_the_table() {
         let from = entry(BatchId::new());
         let id = from.batch.to_string();
-        let row: &[Option<&str>] = &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1")];
+        let row: &[Option<&str>] = &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1"), None];
         let script = Script::default()
             .answer("SELECT batch_id, rows_loaded", &[row])
             .answer("SELECT min(", &[&[Some(TIME), Some(TIME)]])
@@ -243,7 +247,7 @@ mod tests {
         let read = |rows: Rows| rows.read(entry_of);
         let row = |set: Option<&str>| {
             let id = batch.to_string();
-            [Some(id.as_str()), Some("9"), Some("5"), set, Some("1")]
+            [Some(id.as_str()), Some("9"), Some("5"), set, Some("1"), None]
                 .map(|cell| cell.map(str::to_owned))
                 .to_vec()
         };

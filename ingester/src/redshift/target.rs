@@ -1,18 +1,26 @@
 //! Where batches are loaded from and to, and the statements that only name that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use shared::config::{Config, CopyOptions, CopyValue};
+use shared::config::{Config, CopyOptions, CopyValue, OnSchemaChange};
 use shared::ids::BatchId;
 use shared::layout::{self, Compression};
 use shared::schema::{Column, Kind, Schema};
 use shared::seal::Seal;
 
-use crate::redshift::ddl::LEDGER_COLUMNS;
+use crate::redshift::ddl::{Addition, LEDGER_COLUMNS, LiveColumn, TableOptions, additions, lacking};
 use crate::redshift::sql::{Table, idents, ids, literal};
+
+/// Characters of a batch's id that tell the moment it was opened.
+pub(super) const MOMENT: usize = 13;
 
 /// The `batch_id` of the ledger's mark: that of a batch of 1970, which sorts before all others.
 pub(super) const MARK: &str = "00000000-0000-7000-8000-000000000000";
+
+/// The rows of a batch that were sealed, as its ledger row accounts for them.
+pub(super) const SEALED_ROWS: &str =
+    "rows_loaded + rows_quarantined + coalesce(rows_known, 0) + coalesce(rows_forgotten, 0)";
 
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
@@ -25,6 +33,8 @@ pub struct Target {
     pub(crate) lock_timeout: Duration,
     /// The columns of a row, in its order.
     pub(crate) columns: Vec<String>,
+    /// The columns of the schema as the table gets them where it lacks them; none if it gets none.
+    pub(crate) additions: Arc<[Addition]>,
     pub(crate) key_columns: KeyColumns,
     /// Columns of the table that must have a value. A temporary table like it depends on them.
     pub(crate) not_null: Vec<String>,
@@ -76,6 +86,14 @@ impl KeyColumns {
     }
 }
 
+impl KeyColumns {
+    /// Whether hits are compared by the column of this name.
+    pub(crate) fn are_compared(&self, name: &str) -> bool {
+        let hit = self.hit.iter().flat_map(|(high, low)| [high, low]);
+        hit.chain(&self.received).any(|column| column == name)
+    }
+}
+
 /// The columns by which hits are compared, as in [`KeyColumns`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Comparable<'a> {
@@ -88,6 +106,10 @@ impl Target {
     /// The target of a configuration, for rows of `schema`.
     pub fn new(config: &Config, schema: &Schema, loader: String) -> Self {
         let (redshift, s3) = (&config.redshift, &config.s3);
+        let additions = match redshift.on_schema_change {
+            OnSchemaChange::Refuse => Vec::new(),
+            OnSchemaChange::AddColumns => additions(schema, &TableOptions::of(redshift)),
+        };
         Self {
             table: Table(redshift.table.clone()),
             ledger: Table(redshift.ledger.clone()),
@@ -95,6 +117,7 @@ impl Target {
             lock_timeout: redshift.lock_timeout.0,
             key_columns: KeyColumns::of(schema),
             not_null: Vec::new(),
+            additions: additions.into(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
             copy_terms: CopyTerms {
@@ -107,6 +130,11 @@ impl Target {
             loads: s3.loads.clone(),
             loader,
         }
+    }
+
+    /// The columns to add to a table that has these.
+    pub(crate) fn lacking(&self, live: &[LiveColumn]) -> Vec<&Addition> {
+        lacking(&self.additions, live)
     }
 
     /// This target for the rows of a batch: into the columns its seal names. The table may have more of them.
@@ -142,8 +170,7 @@ impl Target {
 
     /// What an entry of the load store needs.
     pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
-        let rows = "rows_loaded + rows_quarantined + coalesce(rows_known, 0)";
-        self.select(&format!("batch_id, instance, files, {rows}, bytes"), batches)
+        self.select(&format!("batch_id, instance, files, {SEALED_ROWS}, bytes"), batches)
     }
 
     /// MANIFEST makes COPY read exactly the files that the manifest names; without MAXERROR it loads all rows or none.
@@ -232,6 +259,7 @@ pub(crate) mod tests {
                 hit: Some(("hitidhigh".to_owned(), "hitidlow".to_owned())),
             },
             not_null: Vec::new(),
+            additions: Arc::default(),
             fingerprint: "0123456789abcdef".to_owned(),
             copy_terms: terms(),
             bucket: "b".to_owned(),
@@ -323,8 +351,15 @@ pub(crate) mod tests {
                  '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0, {more})"
             )
         };
-        let first = row(whole.seal.batch, "20, 0", &format!("NULL, '{run}', 7, '{content}', 0, 4"));
-        assert_eq!(values, format!("{first}, {}", row(other, "15, 3", "'a1', NULL, NULL, NULL, 2, NULL")));
+        let first = row(whole.seal.batch, "20, 0", &format!("NULL, '{run}', 7, '{content}', 0, 4, 0"));
+        assert_eq!(values, format!("{first}, {}", row(other, "15, 3", "'a1', NULL, NULL, NULL, 2, NULL, 0")));
+    }
+
+    #[test]
+    fn hits_are_compared_by_their_ids_and_their_time() {
+        let keys = target().key_columns;
+        assert!(["hitidhigh", "hitidlow", "received"].iter().all(|name| keys.are_compared(name)));
+        assert!(!keys.are_compared("language") && !KeyColumns::default().are_compared("received"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the thread receives: records and sessions of the stream, and reports of what S3 has confirmed.
 
-use state::log::{Chosen, Upload};
+use std::sync::Arc;
+
+use state::log::{Chosen, Form, Upload};
 use tokio::sync::oneshot;
 
 use crate::append::decoded::Decoded;
@@ -26,6 +28,8 @@ pub struct Block {
     pub rows: Vec<u8>,
     /// What each record became.
     pub records: Vec<Decoded>,
+    /// What all rows have in common.
+    pub form: Arc<Form>,
     /// What somebody who taps is shown of them; None while nobody does.
     pub(crate) tapped: Option<Box<TappedBlock>>,
 }

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -7,7 +8,7 @@ use shared::ids::Instance;
 use shared::layout::Compression;
 use shared::shutdown::Shutdown;
 use shared::systemd::Loop;
-use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
+use state::log::{BatchStatus, Form, HitId, Log, LogReader, Settings};
 use state::status::activity::{Activity, Component};
 
 use crate::append::{Appender, Block, ConnectionEvent, Decoded, start};
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The clock that is set by hand moves on so much at a time.
 const STEP: Duration = Duration::from_millis(10);
 
+const SCHEMA: &str = "0123456789abcdef";
+
 fn clock() -> Clock {
     Clock::by_hand("2026-03-02T12:00:00Z".parse::<DateTime<Utc>>().unwrap())
 }
@@ -25,7 +28,7 @@ fn settings(dir: &Path) -> Settings {
     Settings {
         dir: dir.to_owned(),
         instance: Instance::try_from("test".to_owned()).unwrap(),
-        schema: "0123456789abcdef".to_owned(),
+        schema: SCHEMA.to_owned(),
         columns: Vec::new(),
         compression: Compression::None,
         place: "s3://bucket/ToIngest/".to_owned(),
@@ -43,13 +46,19 @@ fn settings(dir: &Path) -> Settings {
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
         pseudonym_key: None,
+        pseudonym_spelling: None,
     }
 }
 
 fn one_row(low: u64) -> Block {
     let rows = format!("{low}~row\n").into_bytes();
     let hit = Some(HitId { high: 1, low });
-    Block { records: vec![Decoded::Row { end: rows.len(), hit, received: None }], rows, tapped: None }
+    Block { records: vec![Decoded::Row { end: rows.len(), hit, received: None }], rows, ..of_form(SCHEMA) }
+}
+
+fn of_form(schema: &str) -> Block {
+    let form = Form { schema: schema.to_owned(), ..Form::default() };
+    Block { form: Arc::new(form), ..Block::default() }
 }
 
 /// Moves the clock on until it is so, and returns by how much.
@@ -126,6 +135,41 @@ async fn a_batch_that_was_begun_by_a_clock_that_was_ahead_is_closed_after_its_ag
     let appender = start(log, reporter, Loop::default(), clock.clone(), Shutdown::new()).unwrap();
     let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
+    let Appender { stream, upload_reports, ended, .. } = appender;
+    drop((stream, upload_reports));
+    ended.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn late_blocks_of_the_form_before_end_a_batch_once_more_and_every_row_is_with_its_own() {
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
+    let (reader, known) = (log.reader(), log.known());
+    let reporter = Activity::new(clock.clone()).reporter(Component::Log);
+    let appender = start(log, reporter, Loop::default(), clock.clone(), Shutdown::new()).unwrap();
+    let other = "fedcba9876543210";
+    let forms = [SCHEMA, other].map(of_form);
+    // The first connection takes the new form at once, the second has two blocks under way.
+    for (connection, low, form) in
+        [(0, 1, 0), (1, 2, 0), (0, 3, 1), (1, 4, 0), (0, 5, 1), (1, 4, 0), (1, 6, 1), (0, 7, 1)]
+    {
+        let block = Block { form: forms[form].form.clone(), ..one_row(low) };
+        appender.stream.send(ConnectionEvent::Block(connection, block)).await.unwrap();
+    }
+    // Without a row it has no form.
+    let filtered = vec![Decoded::Filtered { rule: 0, received: None }];
+    appender
+        .stream
+        .send(ConnectionEvent::Block(1, Block { records: filtered, ..of_form(SCHEMA) }))
+        .await
+        .unwrap();
+    until("all rows", &clock, &reader, |log| rows(log) == 7).await;
+    until("their batches", &clock, &reader, |log| sealed(log) == 5).await;
+    let batches = reader.batches().unwrap();
+    let seen: Vec<_> = batches.iter().map(|(_, batch)| (batch.schema.as_str(), batch.rows)).collect();
+    // The second copy of hit 4 is known, but ended a batch.
+    assert_eq!(seen, [(SCHEMA, 2), (other, 1), (SCHEMA, 1), (other, 1), (other, 2)]);
+    assert!((1..8).all(|low| known.contains(HitId { high: 1, low })));
     let Appender { stream, upload_reports, ended, .. } = appender;
     drop((stream, upload_reports));
     ended.await.unwrap().unwrap();

@@ -1,12 +1,13 @@
 //! The thread, and the channels that lead to it and from it.
 
 use std::io;
+use std::sync::Arc;
 
 use shared::clock::{Clock, Steady};
 use shared::human;
 use shared::shutdown::Shutdown;
 use shared::systemd::Loop;
-use state::log::{Committed, Log, LogError, Staged};
+use state::log::{Committed, Form, Log, LogError, Staged};
 use state::status::activity::Reporter;
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,7 +41,8 @@ pub(crate) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, reporter, clock, sealed, full: false, stopping: false, dropping: false };
+        let (full, stopping, dropping) = (false, false, false);
+        let writer = Writer { log, form: None, reporter, clock, sealed, full, stopping, dropping };
         // Nobody waits for the end any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(watched.run(writer.run(from_stream, reports, &shutdown))));
     })?;
@@ -49,6 +51,8 @@ pub(crate) fn start(
 
 struct Writer {
     log: Log,
+    /// That of the latest rows; None before the first.
+    form: Option<Arc<Form>>,
     reporter: Reporter,
     clock: Clock,
     sealed: mpsc::UnboundedSender<u64>,
@@ -117,6 +121,9 @@ impl Writer {
 
     fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
         let now = self.clock.now();
+        if !block.rows.is_empty() {
+            self.begin_form(&block.form)?;
+        }
         let mut start = 0;
         let mut staged: Option<Vec<Staged>> = block.tapped.as_ref().map(|_| Vec::new());
         for record in &block.records {
@@ -144,6 +151,15 @@ impl Writer {
             tapped.show(connection, now.wall, &block.records, &staged);
         }
         Ok(())
+    }
+
+    /// A connection that took another transform sends rows of another form, while others may still send the old one.
+    fn begin_form(&mut self, form: &Arc<Form>) -> Result<(), LogError> {
+        if self.form.as_ref().is_some_and(|known| Arc::ptr_eq(known, form)) {
+            return Ok(());
+        }
+        self.form = Some(form.clone());
+        self.log.begin_form(form, self.clock.now())
     }
 
     fn send_sealed(&self, done: &Committed) {

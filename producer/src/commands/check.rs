@@ -51,7 +51,7 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
 
 fn schema(config: &Config) -> Outcome {
     let schema = config.schema.load().map_err(failed)?;
-    crate::run::transform(config, &schema).map_err(failed)?;
+    crate::configured::transform(config, &schema).map_err(failed)?;
     Ok(format!(
         "{}, {}",
         counted(schema.columns.len() as u64, "column", "columns"),

@@ -13,7 +13,7 @@ use super::resume::{CatchUp, Resume};
 use crate::append::tapped::TappedBlock;
 use crate::append::{Block, Decoded};
 use crate::counters::{Counters, TOO_LONG};
-use crate::transform::{ColumnCounts, Identity, Outcome, Transform};
+use crate::transform::{ColumnCounts, CurrentTransform, Identity, Outcome, Transform};
 
 /// A block is sent on when it holds this many records, or this many bytes of rows or rejects.
 const BLOCK_RECORDS: usize = 256;
@@ -23,6 +23,7 @@ pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
 pub(crate) struct BlockBuilder {
     transform: Transform,
+    current: CurrentTransform,
     /// Finds hits that are not transformed.
     pub(super) resume: Option<Resume>,
     pub(super) damage: DamageDetector,
@@ -32,17 +33,22 @@ pub(crate) struct BlockBuilder {
     rejected: usize,
     /// Records so far.
     pub(crate) count: u64,
-    filtered: Vec<u64>,
+    /// By filter: in this session and under this transform; in this block.
+    filtered: Vec<(u64, u64)>,
     counters: Arc<Counters>,
 }
 
 impl BlockBuilder {
-    pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
-        let filtered = vec![0; transform.filter_names().len()];
+    pub(crate) fn new(transform: impl Into<CurrentTransform>, counters: Arc<Counters>) -> Self {
+        let mut current = transform.into();
+        let transform = current.get();
+        let filtered = vec![(0, 0); transform.filter_names().len()];
         let filter_names = transform.filter_names().into();
-        let (resume, damage, tap, block) = Default::default();
+        let (resume, damage, tap) = Default::default();
+        let block = Block { form: transform.form().clone(), ..Block::default() };
         Self {
             transform,
+            current,
             resume,
             damage,
             tap,
@@ -61,8 +67,24 @@ impl BlockBuilder {
         self
     }
 
+    /// Takes another transform, if there is one, before the first record of a block: all rows of a block have one form.
+    fn renew(&mut self) {
+        if self.block.records.is_empty()
+            && let Some(transform) = self.current.renewed()
+        {
+            self.count_filtered();
+            self.counters.take_last(&mut self.transform);
+            self.log_filtered();
+            self.filtered = vec![(0, 0); transform.filter_names().len()];
+            self.filter_names = transform.filter_names().into();
+            self.block.form = transform.form().clone();
+            self.transform = transform;
+        }
+    }
+
     /// Adds a line. True when the block is full: [take](Self::take) it before the next line.
     pub(crate) fn add(&mut self, frame: &Frame<'_>) -> bool {
+        self.renew();
         match *frame {
             Frame::Record(record) => {
                 let in_doubt = self.damage.is_in_doubt();
@@ -72,7 +94,9 @@ impl BlockBuilder {
                         self.push(record, Decoded::Known { hit, received: time(received) });
                     }
                     None => {
-                        let outcome = self.transform.record(record, &mut self.block.rows);
+                        let resume = self.resume.as_ref();
+                        let is_known = |hit| resume.is_some_and(|resume| resume.has_unclear(hit));
+                        let outcome = self.transform.record_again(record, &mut self.block.rows, is_known);
                         self.note(record, outcome);
                     }
                 }
@@ -114,19 +138,19 @@ impl BlockBuilder {
         if let Some(resume) = &mut self.resume {
             resume.block_ended();
         }
-        self.count_altered();
+        self.count_filtered();
+        self.counters.take(&mut self.transform);
         let rows = Vec::with_capacity(self.block.rows.len());
-        let next = Block { rows, records: Vec::with_capacity(BLOCK_RECORDS), tapped: None };
+        let (records, form) = (Vec::with_capacity(BLOCK_RECORDS), self.block.form.clone());
+        let next = Block { rows, records, form, tapped: None };
         Some(std::mem::replace(&mut self.block, next))
     }
 
     /// Logs what each filter dropped in this session, and what was altered since the process started.
     pub(super) fn end(mut self) -> (CatchUp, DamageDetector) {
-        self.count_altered();
-        let filters = self.transform.filter_names().iter().zip(&self.filtered);
-        for (filter, records) in filters.filter(|(_, records)| **records > 0) {
-            tracing::info!(filter, records, "records filtered in this session");
-        }
+        self.count_filtered();
+        self.counters.take_last(&mut self.transform);
+        self.log_filtered();
         let columns = self.counters.by_column();
         if !columns.is_empty() {
             let mut all = ColumnCounts::default();
@@ -151,10 +175,19 @@ impl BlockBuilder {
         (catch_up.unwrap_or_default(), self.damage)
     }
 
-    fn count_altered(&mut self) {
-        self.transform.drain_altered(|column, counts| self.counters.altered(column, counts));
-        self.transform.drain_protected(|field, counts| self.counters.protected(field, counts));
-        self.counters.mended.fetch_add(self.transform.drain_mended(), Ordering::Relaxed);
+    fn log_filtered(&self) {
+        let filters = self.transform.filter_names().iter().zip(&self.filtered);
+        for (filter, (records, _)) in filters.filter(|(_, (records, _))| *records > 0) {
+            tracing::info!(filter, records, "records filtered in this session");
+        }
+    }
+
+    fn count_filtered(&mut self) {
+        let filters = self.filter_names.iter().zip(&mut self.filtered);
+        for (filter, (all, new)) in filters.filter(|(_, (_, new))| *new > 0) {
+            *all += *new;
+            self.counters.filtered(filter, std::mem::take(new));
+        }
     }
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {
@@ -170,10 +203,9 @@ impl BlockBuilder {
                 Decoded::Row { end: self.block.rows.len(), hit, received: time(received) }
             }
             Outcome::Filtered { rule, received } => {
-                if let Some(count) = self.filtered.get_mut(rule) {
+                if let Some((_, count)) = self.filtered.get_mut(rule) {
                     *count += 1;
                 }
-                self.counters.filtered(rule);
                 Decoded::Filtered { rule, received: time(received) }
             }
             Outcome::Rejected(reject) => {
@@ -249,8 +281,11 @@ pub(super) fn too_long(bytes: u64, kept: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use shared::clock::Clock;
     use shared::schema::Schema;
+    use state::log::HitId;
+
+    use super::*;
 
     #[test]
     fn a_block_is_bounded_when_every_record_is_a_reject() {
@@ -270,5 +305,23 @@ mod tests {
             assert!(block.records.len() <= BLOCK_RECORDS);
             assert!(builder.take().is_none());
         }
+    }
+
+    #[test]
+    fn what_a_hit_of_the_log_brings_again_is_not_what_the_stream_is_like() {
+        // Adobe sends hits again after a reconnect. A key of its own inside, so that only the transform can tell whose it is.
+        let record = |low| format!("{{\"hitIdHigh\":1,\"hitIdLow\":{low},\"new\":{{\"hitIdHigh\":\"0\"}}}}");
+        let schema = Schema::built_in(1..=1);
+        let transform = Transform::new(&schema, &[]).unwrap().with_tally(&schema, true);
+        let counters = Arc::new(Counters::new(&[]));
+        let known = (0..100).map(|low| HitId { high: 1, low }).collect();
+        let mut builder = BlockBuilder::new(transform, counters.clone());
+        builder.resume = Some(Resume::new(known, Clock::system()));
+        for low in 0..130 {
+            builder.add(&Frame::Record(record(low).as_bytes()));
+        }
+        assert_eq!(builder.take().map(|block| block.records.len()), Some(130));
+        builder.end();
+        assert_eq!(counters.drift.snapshot().rows, 30);
     }
 }

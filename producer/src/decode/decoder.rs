@@ -13,7 +13,7 @@ use super::inflate::InflateError;
 use super::resume::{CatchUp, Resume};
 use crate::append::Block;
 use crate::counters::Counters;
-use crate::transform::Transform;
+use crate::transform::CurrentTransform;
 
 /// What Livestream sends in place of a record, or of the whole body, when the token has expired.
 const NOT_AUTHORIZED: &str = "not authorized";
@@ -85,7 +85,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(transform: Transform, reading: Reading, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(transform: CurrentTransform, reading: Reading, counters: Arc<Counters>) -> Self {
         let Reading { max_record_bytes, resume, damage, tap } = reading;
         let framer = Framer::new(max_record_bytes);
         let mut blocks = BlockBuilder::new(transform, counters.clone()).with_tap(tap);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
-use state::log::KnownHits;
+use state::log::{HitId, KnownHits};
 
 use crate::transform::{self, Identity};
 
@@ -25,6 +25,8 @@ pub struct Resume {
     begun: Steady,
     /// Records since the last one that the log has.
     misses: u64,
+    /// The last record that was looked up does not say at a glance whose it is.
+    unclear: bool,
     /// By how many new rows were more than known hits, lately.
     ahead: u32,
     /// By how many known hits were more than new rows.
@@ -46,17 +48,31 @@ pub(crate) struct CatchUp {
 impl Resume {
     /// For a session that begins now. `known` are the hits of the log.
     pub fn new(known: KnownHits, clock: Clock) -> Self {
-        let (misses, ahead, behind, any, caught_up, last_known) = Default::default();
-        Self { known, begun: clock.steady(), clock, misses, ahead, behind, any, caught_up, last_known }
+        let (misses, unclear, ahead, behind, any, caught_up, last_known) = Default::default();
+        Self {
+            known,
+            begun: clock.steady(),
+            clock,
+            misses,
+            unclear,
+            ahead,
+            behind,
+            any,
+            caught_up,
+            last_known,
+        }
     }
 
     /// The identity of a record whose hit the log has. `in_doubt` says that the record may be damaged.
     pub(super) fn find(&mut self, record: &[u8], in_doubt: bool) -> Option<Identity> {
         self.misses += 1;
+        self.unclear = false;
         if self.misses > MAX_MISSES && !self.misses.is_multiple_of(LOOKUP_INTERVAL) {
             return None;
         }
-        let found = transform::identity(record).filter(|identity| self.known.contains(identity.hit))?;
+        let identity = transform::identity(record);
+        self.unclear = identity.is_none();
+        let found = identity.filter(|identity| self.known.contains(identity.hit))?;
         // The lookup reads only the ids. A damaged record must not count as readable for them.
         if in_doubt && !transform::is_json(record) {
             return None;
@@ -67,6 +83,11 @@ impl Resume {
         self.behind = self.behind.saturating_add(1);
         self.caught_up &= self.behind < FELL_BACK;
         Some(found)
+    }
+
+    /// Whether the log has the hit of the last record, whose identity only the transform could tell.
+    pub(super) fn has_unclear(&self, hit: HitId) -> bool {
+        self.unclear && self.known.contains(hit)
     }
 
     pub(super) fn new_row(&mut self) {

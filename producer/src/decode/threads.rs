@@ -17,7 +17,7 @@ use super::decoder::{Decoder, Ended, Finished, Inflated, Reading, TextEnd};
 use super::inflate::Inflater;
 use crate::append::{Block, ConnectionEvent};
 use crate::counters::Counters;
-use crate::transform::Transform;
+use crate::transform::{CurrentTransform, Transform};
 
 /// Pieces of text that may wait between the two threads, each 64 KiB at most.
 const TEXTS_WAITING: usize = 4;
@@ -34,7 +34,7 @@ pub enum Piece {
 /// Starts the two threads of one session.
 pub fn start(
     connection: u8,
-    transform: Transform,
+    transform: impl Into<CurrentTransform>,
     reading: Reading,
     counters: Arc<Counters>,
     pieces: mpsc::Receiver<Piece>,
@@ -42,7 +42,7 @@ pub fn start(
 ) -> io::Result<JoinHandle<Finished>> {
     let (to_decoder, texts) = sync_channel(TEXTS_WAITING);
     let inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
-    let decoder = Decoder::new(transform, reading, counters);
+    let decoder = Decoder::new(transform.into(), reading, counters);
     let mut send = move |block| out.blocking_send(ConnectionEvent::Block(connection, block)).is_ok();
     Builder::new().name(format!("inflate-{connection}")).spawn(move || inflating.run(pieces, &to_decoder))?;
     Builder::new().name(format!("decode-{connection}")).spawn(move || decoder.run(&texts, &mut send))
@@ -56,7 +56,7 @@ pub fn body<'p>(
 ) -> (Vec<Block>, Ended) {
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let mut inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
-    let mut decoder = Decoder::new(transform, reading, counters);
+    let mut decoder = Decoder::new(transform.into(), reading, counters);
     let mut blocks = Vec::new();
     let mut send = |block| {
         blocks.push(block);

@@ -34,15 +34,16 @@ use crate::source::refusal::{Reaction, reaction_to_status};
 use crate::source::session::{self, SessionEnd};
 use crate::source::shared_state::Shared;
 use crate::source::token::{NoToken, Token, TokenError};
-use crate::transform::Transform;
+use crate::transform::CurrentTransform;
 
 /// Reads as many connections as configured until shutdown. When one needs an operator, it stops all.
 pub async fn run_connections(
     shared: Shared,
-    transform: Transform,
+    transform: impl Into<CurrentTransform>,
     resuming: bool,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
+    let transform = transform.into();
     let mut connections = JoinSet::new();
     for number in 0..shared.config.connections {
         let connection = Connection::new(number, shared.clone(), transform.clone(), resuming);
@@ -81,7 +82,7 @@ const STAGGER: Duration = Duration::from_millis(200);
 pub struct Connection {
     number: u8,
     shared: Shared,
-    transform: Transform,
+    transform: CurrentTransform,
     /// Whether this log has read the stream before. Then Adobe is asked to send again what it still holds.
     resuming: bool,
     /// Whether Livestream answered 503. A stream that moves may have to be told where to read from.
@@ -104,7 +105,8 @@ pub enum Next {
 
 impl Connection {
     /// Connection `number`, from 0, not connected yet. `resuming`: this log has read the stream before.
-    pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
+    pub fn new(number: u8, shared: Shared, transform: impl Into<CurrentTransform>, resuming: bool) -> Self {
+        let transform = transform.into();
         let config = &shared.config;
         // With another `reset` no connection makes others start again.
         let alone = config.connections == 1 || config.reset != Reset::Smallest;
@@ -119,7 +121,7 @@ impl Connection {
 
     /// Reads until shutdown, or until it needs an operator.
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
-        let clock = self.shared.clock.clone();
+        let (clock, mut credential) = (self.shared.clock.clone(), self.shared.tokens.credential());
         let stagger = STAGGER * u32::from(self.number);
         shutdown.until(clock.sleep(stagger)).await;
         while !shutdown.is_stopping() {
@@ -129,7 +131,14 @@ impl Connection {
                     let wait = wait + stagger;
                     tracing::info!(connection = self.number, wait = %human::duration(wait), "trying again");
                     self.shared.catch_up_times.set_waiting(self.number, clock.steady() + wait);
-                    shutdown.until(clock.sleep(wait)).await;
+                    let waiting = async {
+                        tokio::select! {
+                            () = clock.sleep(wait) => {}
+                            // It may wait for what was wrong with the credential.
+                            () = credential.replaced() => {}
+                        }
+                    };
+                    shutdown.until(waiting).await;
                 }
                 Next::Stop => break,
             }
@@ -193,7 +202,7 @@ impl Connection {
                 Next::AtOnce
             }
             Reaction::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Reaction::BackOff => Next::After(self.policy.backoff.failed().min(NEIGHBOUR_MAX)),
+            Reaction::BackOff => Next::After(self.policy.backoff.failed_within(NEIGHBOUR_MAX)),
             Reaction::NeedsOperator(_) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));

@@ -2,11 +2,13 @@
 
 use crate::transform::list::{self, Delimiter, List, Sent};
 use crate::transform::number::{Number, Scaled};
-use crate::transform::outcome::ColumnCounts;
+use crate::transform::outcome::{ColumnCounts, Full};
 use crate::transform::value::{self, Shape, plain_unsigned, shape};
 use crate::transform::{cell, event, scan, semi, text, time};
 use shared::schema::{Column, Kind, SqlType};
 
+/// Adobe cuts eVars at so many bytes: a text of that length may have lost its end.
+const ADOBE_CUTS_AT: usize = 255;
 /// The most bytes of a JSON text for a SUPER column.
 const SUPER_BYTES: usize = 1 << 20;
 
@@ -47,6 +49,8 @@ pub(super) struct Digits {
 pub(super) enum Done {
     /// Its cell is written, as far as the type can hold it: what was altered is counted.
     Written,
+    /// As it was sent, a text that is as long as it can be.
+    Full(Full),
     /// There is no value: the cell stays empty.
     Empty,
     /// The type has no form for it: the cell stays empty.
@@ -142,7 +146,11 @@ impl Converter {
                 Some(None) => Done::Empty,
                 None => Done::Null,
             },
-            Convert::Instance(max) => write_text(self.instance.as_bytes(), max, out),
+            Convert::Instance(max) => match write_text(self.instance.as_bytes(), max, out) {
+                // It says nothing of the stream.
+                Done::Full(_) => Done::Written,
+                done => done,
+            },
             Convert::Batch => {
                 out.row.extend_from_slice(self.batch_placeholder.as_bytes());
                 Done::Written
@@ -161,7 +169,8 @@ impl Converter {
             return write_text(&self.text, max, out);
         }
         // Nearly every value: short, with no delimiter. A quote or a line end would be escaped.
-        if string.len() <= max && !cell::edge_is_blank(string) && !scan::contains(string, cell::DELIMITER) {
+        let is_short = string.len() < max && string.len() != ADOBE_CUTS_AT;
+        if is_short && !cell::edge_is_blank(string) && !scan::contains(string, cell::DELIMITER) {
             out.row.extend_from_slice(string);
             return if string.is_empty() { Done::Empty } else { Done::Written };
         }
@@ -277,9 +286,21 @@ fn json(raw: &str, max: usize, out: &mut Out<'_>) -> Done {
     Done::Written
 }
 
+/// Whether it has the length at which Adobe cuts; up to three bytes less if another character of several bytes may have stood
+/// there.
+fn is_cut_by_adobe(text: &[u8]) -> bool {
+    let is_long = text.last().is_some_and(|last| *last >= 0x80);
+    text.len() == ADOBE_CUTS_AT || (is_long && (ADOBE_CUTS_AT - 3..ADOBE_CUTS_AT).contains(&text.len()))
+}
+
 fn write_text(text: &[u8], max: usize, out: &mut Out<'_>) -> Done {
     let kept = text::cut(text, max);
     out.counts.cut += u64::from(kept.len() < text.len());
     cell::write(kept, out.row);
-    if kept.is_empty() { Done::Empty } else { Done::Written }
+    match kept.len() {
+        0 => Done::Empty,
+        length if length == text.len() && is_cut_by_adobe(text) => Done::Full(Full::At255),
+        length if length == max && text.len() == max => Done::Full(Full::Column),
+        _ => Done::Written,
+    }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Explained {
     pub(crate) raw: Option<String>,
     /// How the value, or what lies in it, is protected.
     pub(crate) protection: Option<String>,
+    /// What its protection made of the value: `dropped`, `masked`, `pseudonym`, or of what lies in it.
+    pub(crate) became: Option<&'static str>,
     /// The value as Redshift stores it; none is NULL.
     pub(crate) stored: Option<String>,
     pub(crate) applied: Option<String>,
@@ -43,16 +45,16 @@ impl Transform {
         hows.next().map(How::name)
     }
 
-    /// How the value of a target of this record is protected, and whether as a whole.
-    fn protection_of_value(&self, target: usize) -> Option<(String, bool)> {
+    /// How the value of a target of this record is protected, what became of it, and whether of the whole.
+    fn protection_of_value(&self, target: usize) -> Option<(String, &'static str, bool)> {
         let protection = self.protection.as_ref()?;
         if let Some(how) = protection.of_target(target) {
-            return Some((how.name().to_owned(), true));
+            return Some((how.name().to_owned(), became(how, self.spans.span(target).is_some()), true));
         }
         self.spans.span(target)?;
         let within = protection.within(&self.spans, self.spans.original(target)?);
         let words: Vec<_> = within.iter().map(|(field, how)| format!("{} {field}", how.name())).collect();
-        (!words.is_empty()).then(|| (words.join(", "), false))
+        (!words.is_empty()).then(|| (words.join(", "), "parts", false))
     }
 
     fn explain_column(&mut self, number: usize, column: &Column, text: &str) -> Explained {
@@ -63,20 +65,24 @@ impl Transform {
             let protection = self.protection_of_value(target);
             let Some(value) = self.spans.get_marked(target, text) else {
                 // Whether a dropped value was there is not told either.
-                explained.protection = explained.protection.or(protection.map(|(words, _)| words));
+                if let Some((words, became, _)) = protection.filter(|_| explained.protection.is_none()) {
+                    (explained.protection, explained.became) = (Some(words), Some(became));
+                }
                 continue;
             };
             let mut cell = Vec::new();
             let invalid = self.spans.replaced(target);
             let stored = store(candidate, value, invalid, &mut self.converter, &mut cell);
-            let is_written = matches!(stored, Stored::Written(_));
+            let is_written = matches!(stored, Stored::Written(_) | Stored::Full(_));
             if is_written || explained.path.is_none() {
                 explained.path = column.paths.get(no).map(ToString::to_string);
-                let as_sent = protection.as_ref().is_none_or(|(_, whole)| !whole);
+                let as_sent = protection.as_ref().is_none_or(|(_, _, whole)| !whole);
                 explained.raw = (column.kind.is_from_record() && as_sent).then(|| value.0.to_owned());
-                explained.protection = protection.map(|(words, _)| words);
+                (explained.protection, explained.became) =
+                    protection.map(|(words, became, _)| (words, became)).unzip();
                 explained.applied = match stored {
                     Stored::Written(altered) | Stored::Empty(altered) => describe(&altered, column),
+                    Stored::Full(_) => None,
                     Stored::Misfit => {
                         let then =
                             if column.rule == Rule::Reject { "the record is a reject" } else { "NULL" };
@@ -91,6 +97,17 @@ impl Transform {
             }
         }
         explained
+    }
+}
+
+/// What a protection makes of a value. Whether one that is dropped was there is not told.
+fn became(how: How, is_there: bool) -> &'static str {
+    match how {
+        How::Drop => "dropped",
+        How::Pseudonym if is_there => "pseudonym",
+        _ if is_there => "masked",
+        How::Pseudonym => "no value",
+        How::MaskIp | How::MaskEmail | How::MaskQuery | How::MaskParameters => "no value, or dropped",
     }
 }
 

@@ -1,5 +1,7 @@
 //! How much is kept of a record that cannot become a row.
 
+use std::sync::LazyLock;
+
 use ring::hmac;
 use shared::config::KeepRejects;
 use state::log::KeptRecord;
@@ -8,6 +10,10 @@ use crate::transform::protect::hex;
 
 /// 128 bits.
 const HASH_CHARS: usize = 32;
+
+/// A configuration that is read again keeps it.
+static OF_PROCESS: LazyLock<Option<hmac::Key>> =
+    LazyLock::new(|| hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok());
 
 #[derive(Debug, Clone)]
 pub(super) struct Keeping {
@@ -25,8 +31,7 @@ impl Default for Keeping {
 impl Keeping {
     /// Hashes are under this key, or under one of this process alone.
     pub(super) fn new(keep: KeepRejects, key: Option<hmac::Key>) -> Self {
-        let random = || hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok();
-        Self { keep, key: key.or_else(random) }
+        Self { keep, key: key.or_else(|| OF_PROCESS.clone()) }
     }
 
     /// What is kept of a record that must not be kept itself: of so many bytes, of which `record` holds all, or the first.

@@ -12,9 +12,13 @@
 //! the value is counted by column: see [`ColumnCounts`]. If a key occurs twice in an object, its last value that is not
 //! empty counts, as in most JSON readers. Nothing here survives a crash; records that are not in the log are sent again.
 
+mod current;
 mod explain;
 mod rejects;
 mod record;
+mod tally;
+mod survey;
+mod scalar;
 mod keeping;
 mod identity;
 mod mend;
@@ -42,12 +46,18 @@ mod tests;
 
 pub use state::log::HitId;
 
+pub use current::CurrentTransform;
 pub(crate) use explain::Explained;
 pub use filter::{Filter, FilterTest};
 pub(crate) use identity::Identity;
 pub use identity::identity;
 pub(crate) use outcome::ColumnCounts;
 pub use outcome::{Outcome, Reject};
+pub(crate) use plan::IDENTITY;
 pub(crate) use protect::ProtectedCounts;
 pub use record::Transform;
+pub(crate) use scalar::{JsonType, Scalar};
 pub(crate) use scan::is_json;
+pub(crate) use survey::Sighting;
+pub(crate) use tally::{Columns, LOOK_INTERVAL, Limit, Limits, Taken};
+pub(crate) use text::hash;

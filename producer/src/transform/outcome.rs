@@ -131,13 +131,27 @@ impl ColumnCounts {
     }
 }
 
+/// How long a text is that was stored whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Exactly 255 bytes, at which Adobe cuts.
+    At255,
+    /// Exactly what its column can hold, where that is not 255 bytes.
+    Column,
+}
+
 /// Counts of the records that became rows, and of those that a rule rejected, since they were last drained.
 #[derive(Debug, Clone)]
 pub(super) struct Stats {
     pub(super) names: Vec<String>,
     pub(super) counts: Vec<ColumnCounts>,
     /// Those of the current record, or of the last one. They count when it becomes a row.
-    pending: Vec<(usize, ColumnCounts)>,
+    pub(super) pending: Vec<(usize, ColumnCounts)>,
+    /// Texts of the current record, or of the last one, that fill their column, or have the length at which Adobe cuts.
+    pub(super) full: Vec<(usize, Full)>,
+    /// Whether the current row is asked which columns it fills; and these.
+    pub(super) asks_filled: bool,
+    pub(super) filled: Vec<usize>,
     /// Rows whose record was no valid text.
     pub(super) mended: u64,
 }
@@ -145,12 +159,30 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn new(schema: &Schema) -> Self {
         let names: Vec<_> = schema.in_row().map(|column| column.name.clone()).collect();
-        Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new(), mended: 0 }
+        Self {
+            counts: vec![ColumnCounts::default(); names.len()],
+            names,
+            pending: Vec::new(),
+            full: Vec::new(),
+            asks_filled: false,
+            filled: Vec::new(),
+            mended: 0,
+        }
     }
 
-    /// The next record begins.
-    pub(super) fn begin_record(&mut self) {
+    /// The next record begins; it may be asked which columns it fills.
+    pub(super) fn begin_record(&mut self, asks_filled: bool) {
         self.pending.clear();
+        self.full.clear();
+        self.filled.clear();
+        self.asks_filled = asks_filled;
+    }
+
+    /// The cell of a column is written.
+    pub(super) fn filled(&mut self, column: usize) {
+        if self.asks_filled {
+            self.filled.push(column);
+        }
     }
 
     /// What was altered in the last record, by column.
@@ -161,6 +193,11 @@ impl Stats {
     /// A value of the current record was stored altered.
     pub(super) fn altered(&mut self, column: usize, altered: ColumnCounts) {
         self.pending.push((column, altered));
+    }
+
+    /// A text of the current record is as long as it can be.
+    pub(super) fn full(&mut self, column: usize, full: Full) {
+        self.full.push((column, full));
     }
 
     /// A value of the current record cannot be stored.

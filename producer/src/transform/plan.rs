@@ -45,7 +45,8 @@ pub(super) struct Node {
 const HIT_HIGH: usize = 0;
 const HIT_LOW: usize = 1;
 const RECEIVED: usize = 2;
-const IDENTITY: [&str; 3] = ["hitIdHigh", "hitIdLow", "receivedTimeGMT"];
+/// Without these a hit cannot be told from another one, nor its time be known.
+pub(crate) const IDENTITY: [&str; 3] = ["hitIdHigh", "hitIdLow", "receivedTimeGMT"];
 
 impl Plan {
     pub(super) fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {

@@ -1,8 +1,10 @@
 //! From a record to its row: the steps in their order.
 
+use std::sync::Arc;
+
 use shared::config::{InvalidText, Protect};
 use shared::schema::{MAX_ROW_BYTES, Schema};
-use state::log::ProtectedNote;
+use state::log::{Form, HitId, ProtectedNote};
 
 use crate::transform::convert::Converter;
 use crate::transform::filter::{Filter, TransformError};
@@ -10,9 +12,10 @@ use crate::transform::keeping::Keeping;
 use crate::transform::mend::Mended;
 use crate::transform::outcome::{ColumnCounts, Outcome, Reject, Stats};
 use crate::transform::plan::Plan;
-use crate::transform::protect::{ProtectedCounts, Protection};
+use crate::transform::protect::{ProtectedCounts, Protection, Pseudonyms};
 use crate::transform::spans::Spans;
-use crate::transform::{row, walk};
+use crate::transform::tally::{Columns, Taken, Tally};
+use crate::transform::{row, text, walk};
 
 /// Turns records into rows of one schema. Owns buffers: one for each thread.
 #[derive(Debug, Clone)]
@@ -22,12 +25,18 @@ pub struct Transform {
     pub(super) converter: Converter,
     pub(super) stats: Stats,
     filter_names: Vec<String>,
+    /// What its rows have in common.
+    form: Arc<Form>,
+    /// A hash of the filters.
+    filters: u32,
     pub(super) invalid_text: InvalidText,
     pub(super) mended: Mended,
     pub(super) protection: Option<Protection>,
     pub(super) keeping: Keeping,
     /// What was done to the record before: nothing, but to a reject that is taken in again.
     pub(super) earlier: ProtectedNote,
+    /// What the rows are like, if anybody asks.
+    pub(super) tally: Option<Tally>,
 }
 
 impl Transform {
@@ -38,12 +47,15 @@ impl Transform {
             spans: Spans::new(plan.targets(), plan.constants()),
             converter: Converter::default(),
             stats: Stats::new(schema),
+            filters: text::hash(format!("{filters:?}").as_bytes()),
             filter_names: filters.iter().map(|filter| filter.name.clone()).collect(),
+            form: Arc::new(Form::of(schema)),
             invalid_text: InvalidText::Replace,
             mended: Mended::default(),
             protection: None,
             keeping: Keeping::default(),
             earlier: ProtectedNote::default(),
+            tally: None,
             plan,
         })
     }
@@ -51,6 +63,10 @@ impl Transform {
     /// Protects these fields; `schema` is the one the transform was made for.
     pub fn with_protection(mut self, protect: &Protect, schema: &Schema) -> Result<Self, TransformError> {
         self.protection = Protection::new(protect, schema, &mut self.plan)?;
+        let pseudonyms = self.protection.as_ref().map(Protection::pseudonyms);
+        let pseudonym_key = pseudonyms.and_then(Pseudonyms::key_id);
+        let pseudonym_spelling = pseudonyms.and_then(Pseudonyms::spelling);
+        self.form = Arc::new(Form { pseudonym_key, pseudonym_spelling, ..Form::clone(&self.form) });
         Ok(self)
     }
 
@@ -71,9 +87,33 @@ impl Transform {
         self
     }
 
+    /// Counts what rows are like, for `Counters::take`; `schema` is the one the transform was made for and protected by. With
+    /// `every` all records are looked at, otherwise few.
+    pub fn with_tally(self, schema: &Schema, every: bool) -> Self {
+        let protections = (0..self.plan.columns).map(|number| self.protection_of(number));
+        let protected = self.protection.as_ref().map(Protection::paths).unwrap_or_default();
+        let columns = Columns::of(schema).with(protections, protected, self.filters);
+        Self { tally: Some(Tally::new(columns, every)), ..self }
+    }
+
+    /// The columns that rows are counted by, if they are.
+    pub(crate) fn columns(&self) -> Option<&Arc<Columns>> {
+        self.tally.as_ref().map(Tally::columns)
+    }
+
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
     pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
-        self.stats.begin_record();
+        self.record_again(line, row, |_| false)
+    }
+
+    /// As [`Self::record`]. A row whose hit `is_known` says nothing of what the stream is like: it was counted when it came first.
+    pub(crate) fn record_again(
+        &mut self,
+        line: &[u8],
+        row: &mut Vec<u8>,
+        is_known: impl FnOnce(HitId) -> bool,
+    ) -> Outcome {
+        self.stats.begin_record(self.tally.as_mut().is_some_and(Tally::samples_next));
         let read = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut self.mended);
         let text = match read {
             Ok(text) => text,
@@ -97,6 +137,11 @@ impl Transform {
             return Outcome::Rejected(reject);
         }
         let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
+        if let Some(tally) = &mut self.tally
+            && !hit.is_some_and(is_known)
+        {
+            tally.row(text, &self.stats);
+        }
         Outcome::Row { hit, received }
     }
 
@@ -118,6 +163,13 @@ impl Transform {
         }
     }
 
+    /// Hands over what rows were like since the last call, if that are so many, and counts from zero.
+    pub(crate) fn drain_tally(&mut self, at_least: u32, take: impl FnOnce(&Taken<'_>)) {
+        if let Some(tally) = &mut self.tally {
+            tally.drain(at_least, &self.plan, take);
+        }
+    }
+
     /// Hands over how many values of each protected field there were since the last call; counts from zero.
     pub(crate) fn drain_protected(&mut self, each: impl FnMut(&str, ProtectedCounts)) {
         if let Some(protection) = &mut self.protection {
@@ -130,9 +182,9 @@ impl Transform {
         self.protection.as_ref().map_or(&[], Protection::fields)
     }
 
-    /// Tells which key pseudonyms are made with, if any are.
-    pub(crate) fn pseudonym_key_id(&self) -> Option<String> {
-        self.protection.as_ref()?.pseudonyms().key_id()
+    /// What its rows have in common.
+    pub(crate) fn form(&self) -> &Arc<Form> {
+        &self.form
     }
 
     /// How many records that were no valid text became rows since the last call; counts from zero.

@@ -2,7 +2,7 @@
 
 use crate::transform::cell;
 use crate::transform::convert::{Converter, Done, Out};
-use crate::transform::outcome::{ColumnCounts, Reject, Stats};
+use crate::transform::outcome::{ColumnCounts, Full, Reject, Stats};
 use crate::transform::plan::{Candidate, Plan};
 use crate::transform::spans::Spans;
 use shared::schema::Rule;
@@ -11,6 +11,8 @@ use shared::schema::Rule;
 pub(super) enum Stored {
     /// Its cell is written; what had to be altered, the rule being to cut, is counted.
     Written(ColumnCounts),
+    /// Its cell is written as it was sent, and is as long as it can be.
+    Full(Full),
     /// There is no value: the cell stays empty. What was altered may be all there was, such as a NUL.
     Empty(ColumnCounts),
     /// The type cannot hold it as it was sent, and the rule is not to cut, or it cannot be cut.
@@ -32,8 +34,11 @@ pub(super) fn store(
     let done = converter.convert(candidate.convert, raw, escaped, &mut out);
     let stored = match done {
         Done::Null => Stored::Misfit,
-        Done::Written | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => Stored::Misfit,
-        Done::Written => return Stored::Written(altered),
+        Done::Written | Done::Full(_) | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => {
+            Stored::Misfit
+        }
+        Done::Full(full) if altered.is_zero() => return Stored::Full(full),
+        Done::Written | Done::Full(_) => return Stored::Written(altered),
         Done::Empty => Stored::Empty(altered),
     };
     row.truncate(start);
@@ -69,7 +74,14 @@ pub(super) fn emit(
         let altered = match store(*candidate, value, spans.replaced(target), converter, row) {
             Stored::Written(altered) => {
                 filled = true;
+                stats.filled(column);
                 altered
+            }
+            Stored::Full(full) => {
+                filled = true;
+                stats.filled(column);
+                stats.full(column, full);
+                continue;
             }
             Stored::Empty(altered) => altered,
             Stored::Misfit => {

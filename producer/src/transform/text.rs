@@ -64,6 +64,11 @@ fn unit(escape: &[u8]) -> Option<u32> {
     u32::from_str_radix(digits, 16).ok()
 }
 
+/// FNV-1a: tells few texts apart, and does not say what they are.
+pub(crate) fn hash(text: &[u8]) -> u32 {
+    text.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
 /// The longest start of a UTF-8 text that has at most `max` bytes and ends between two characters.
 pub(super) fn cut(text: &[u8], max: usize) -> &[u8] {
     let is_inside = |at: usize| text.get(at).is_some_and(|byte| byte & 0xc0 == 0x80);

@@ -119,6 +119,7 @@ impl Place {
             content: content.map(Content::of_files),
             compared: batch.compared.clone(),
             pseudonym_key: batch.pseudonym_key.clone(),
+            forgotten: None,
         })
     }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use shared::clock::Clock;
+use shared::dirs::UPLOAD_COPIES;
 use shared::ids::BatchId;
 use shared::layout::SEAL;
 use shared::lock::locked;
@@ -64,7 +65,7 @@ struct State {
 impl UploadCopies {
     /// The copies below `log_dir`, with those of an earlier process.
     pub(crate) fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
-        let dir = log_dir.join("kept");
+        let dir = log_dir.join(UPLOAD_COPIES);
         let mut state = State::default();
         if room.max > 0 {
             make(&dir)?;
@@ -126,6 +127,16 @@ impl UploadCopies {
             }
             _ => {}
         }
+    }
+
+    /// The batches of which there is anything on disk, also what could not be removed before.
+    pub(crate) fn on_disk(&self) -> io::Result<Vec<BatchId>> {
+        let folders = match fs::read_dir(&self.0.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            folders => folders?,
+        };
+        let names = folders.map(|folder| Ok(folder?.file_name().to_str().and_then(|name| name.parse().ok())));
+        names.filter_map(io::Result::transpose).collect()
     }
 
     /// Drops the oldest batches until `more` bytes fit.
@@ -211,10 +222,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (a, b, c) = (BatchId::new(), BatchId::new(), BatchId::new());
         let copies = UploadCopies::open(dir.path(), room(250)).unwrap();
+        assert_eq!(copies.on_disk().unwrap(), []);
         copies.keep(a, "0.csv", &[0; 100]);
         copies.keep(b, "0.csv", &[0; 100]);
         copies.keep(c, "0.csv", &[0; 100]);
         assert_eq!(batches(&copies), [b, c]);
+        fs::create_dir(copies.0.dir.join("beside")).unwrap();
+        let mut there = copies.on_disk().unwrap();
+        there.sort();
+        assert_eq!(there, [b, c]);
         assert!(!copies.folder(a).exists());
         copies.keep(a, "1.csv", &[0; 300]);
         assert_eq!(batches(&copies), [b, c], "what is too large for all the room drives nothing out");

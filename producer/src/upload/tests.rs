@@ -175,8 +175,7 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
         code: "not_json",
         reason: "a reason".to_owned(),
     };
-    let block =
-        |records| Block { rows: Vec::new(), records: (0..records).map(reject).collect(), tapped: None };
+    let block = |records| Block { records: (0..records).map(reject).collect(), ..Block::default() };
 
     // The first is there when the uploader has looked for what an earlier process left.
     Clock::system().sleep(Duration::from_millis(200)).await;

@@ -49,7 +49,7 @@ impl Access {
     pub(super) fn judge(&self, headers: &HeaderMap) -> Verdict {
         if !self.is_open() {
             return Verdict::Refused(format!(
-                "{} is no loopback address, so the page needs a token: set metrics.token_file and restart the service, \
+                "{} is no loopback address, so the page needs a token: set metrics.token_file and reload the service, \
                  or listen on 127.0.0.1",
                 self.address
             ));

@@ -14,7 +14,7 @@ use hyper::service::{HttpService, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::access::{Access, Verdict};
 use super::listen::bind;
@@ -50,11 +50,11 @@ const SAFE: [(&str, &str); 4] = [
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves `site` until shutdown. An empty `listen` serves nothing. A service works without this server too, so an address
+/// Serves `site` until shutdown, to whom brings the `token` of the moment. An empty `listen` serves nothing. A service works without this server too, so an address
 /// that cannot be bound is logged as an error and nothing more.
 pub fn serve(
     listen: String,
-    token: Secret,
+    token: watch::Receiver<Secret>,
     site: impl Site,
     clock: Clock,
     shutdown: Shutdown,
@@ -62,7 +62,13 @@ pub fn serve(
     Box::pin(accept(listen, token, Arc::new(site), clock, shutdown))
 }
 
-async fn accept(listen: String, token: Secret, site: Arc<dyn Site>, clock: Clock, shutdown: Shutdown) {
+async fn accept(
+    listen: String,
+    token: watch::Receiver<Secret>,
+    site: Arc<dyn Site>,
+    clock: Clock,
+    shutdown: Shutdown,
+) {
     if listen.is_empty() {
         return;
     }
@@ -74,8 +80,8 @@ async fn accept(listen: String, token: Secret, site: Arc<dyn Site>, clock: Clock
             return;
         }
     };
-    let access = Access::new(token, address);
-    if access.is_open() {
+    let access = move || Access::new(token.borrow().clone(), address);
+    if access().is_open() {
         tracing::info!(
             page = format!("http://{address}/"),
             metrics = format!("http://{address}/metrics"),
@@ -104,7 +110,7 @@ async fn accept(listen: String, token: Secret, site: Arc<dyn Site>, clock: Clock
         tokio::spawn(async move {
             let answering = service_fn(|request| {
                 let (site, access) = (site.clone(), access.clone());
-                async move { Ok::<_, Infallible>(safe(answer(request, site, &access).await)) }
+                async move { Ok::<_, Infallible>(safe(answer(request, site, &access()).await)) }
             });
             let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -322,7 +328,8 @@ mod tests {
         // A free port: the listener that found it is closed at once.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let shutdown = Shutdown::new();
-        let served = serve(address.to_string(), Secret::new(token), site, Clock::system(), shutdown.clone());
+        let (_, token) = watch::channel(Secret::new(token));
+        let served = serve(address.to_string(), token, site, Clock::system(), shutdown.clone());
         tokio::spawn(served);
         while TcpStream::connect(address).await.is_err() {
             tokio::task::yield_now().await;

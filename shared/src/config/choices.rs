@@ -36,6 +36,8 @@ choices! {
     /// `redshift.encodings`
     #[derive(Default)]
     Encodings { #[default] Auto = "auto", Explicit = "explicit", }
+    /// `redshift.on_schema_change`
+    OnSchemaChange { Refuse = "refuse", AddColumns = "add_columns", }
     /// `s3.server_side_encryption`
     Encryption { OfBucket = "", Aes256 = "AES256", Kms = "aws:kms", KmsDsse = "aws:kms:dsse", }
     /// `s3.acl`

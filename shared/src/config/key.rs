@@ -74,12 +74,19 @@ pub struct Key {
     pub default: Option<&'static str>,
     pub example: &'static str,
     pub help: &'static str,
+    /// Whether a running service takes a new value on SIGHUP; otherwise the next start does.
+    pub reloads: bool,
     pub(super) range: Option<(&'static str, &'static str)>,
 }
 
 impl Key {
     pub(super) const fn within(self, least: &'static str, greatest: &'static str) -> Self {
         Self { range: Some((least, greatest)), ..self }
+    }
+
+    /// A running service takes a new value.
+    pub(super) const fn reloads(self) -> Self {
+        Self { reloads: true, ..self }
     }
 }
 
@@ -89,5 +96,5 @@ pub(super) const fn key(
     example: &'static str,
     help: &'static str,
 ) -> Key {
-    Key { path: "", kind, default, example, help, range: None }
+    Key { path: "", kind, default, example, help, reloads: false, range: None }
 }

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::config::choices::{
-    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login, Reset,
-    Severity, Spelling, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login,
+    OnSchemaChange, Reset, Severity, Spelling, Tls,
 };
 use crate::config::copy_options::CopyOptions;
 use crate::config::key::Type::{
@@ -17,6 +17,7 @@ use crate::config::key::Type::{
 pub use crate::config::key::{Key, Type};
 use crate::config::key::{Section, key, section};
 use crate::config::pause;
+use crate::config::source::Source;
 use crate::egress::Egress;
 use crate::human::{Size, Span};
 use crate::ids::Instance;
@@ -51,6 +52,9 @@ pub struct Config {
     /// What its owner should know, a line each: keys that went.
     #[serde(skip)]
     pub warnings: Vec<String>,
+    /// What it was made of, so that it can be read again.
+    #[serde(skip)]
+    pub(super) source: Source,
 }
 
 section!(
@@ -63,13 +67,13 @@ section!(
         auth: Auth = key(Text, Some(r#""oauth""#), r#""oauth""#, "Kind of the credential: `oauth` (OAuth server-to-server) or `jwt` (service account, for IMS deployments that still take it).");
         token_url: String = key(Text, Some(r#""""#), r#""https://ims-na1.adobelogin.com/ims/token/v3""#, "Where tokens come from. Empty: Adobe's, by `adobe.auth`: `https://ims-na1.adobelogin.com/ims/token/v3` or `…/ims/exchange/jwt`.");
         client_id: String = key(Text, None, r#""0123456789abcdef0123456789abcdef""#, "Client id of the credential, from the Adobe Developer Console. Sent as `x-api-key` too.");
-        client_secret: Secret = key(Hidden, Some(r#""""#), r#""…""#, "Its secret. Give this, `adobe.client_secret_file`, or `LIVESTREAM__ADOBE__CLIENT_SECRET`.");
-        client_secret_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/client_secret""#, "A file that holds the secret and nothing else.");
+        client_secret: Secret = key(Hidden, Some(r#""""#), r#""…""#, "Its secret. Give this, `adobe.client_secret_file`, or `LIVESTREAM__ADOBE__CLIENT_SECRET`.").reloads();
+        client_secret_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/client_secret""#, "A file that holds the secret and nothing else.").reloads();
         scopes: Vec<String> = key(Texts, Some(r#"["openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext"]"#), r#"["openid", "AdobeID"]"#, "With `oauth`, scopes to ask for: copy them from the credential's card.");
         jwt_organization: String = key(Text, Some(r#""""#), r#""0123456789ABCDEF01234567@AdobeOrg""#, "With `jwt`, the organization id of the credential, which ends in `@AdobeOrg`.");
         jwt_technical_account: String = key(Text, Some(r#""""#), r#""0123456789ABCDEF01234567@techacct.adobe.com""#, "With `jwt`, the id of the technical account, which ends in `@techacct.adobe.com`.");
-        jwt_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `jwt`, the private RSA key as PEM text. Give this, `adobe.jwt_key_file`, or `LIVESTREAM__ADOBE__JWT_KEY`.");
-        jwt_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/technical_account.pem""#, "A PEM file that holds it, not encrypted.");
+        jwt_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `jwt`, the private RSA key as PEM text. Give this, `adobe.jwt_key_file`, or `LIVESTREAM__ADOBE__JWT_KEY`.").reloads();
+        jwt_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/technical_account.pem""#, "A PEM file that holds it, not encrypted.").reloads();
         jwt_metascopes: Vec<String> = key(Texts, Some(r#"["ent_analytics_bulk_ingest_sdk"]"#), r#"["ent_analytics_bulk_ingest_sdk"]"#, "With `jwt`, metascopes to ask for.");
         token_cache: PathBuf = key(Path, Some(r#""""#), r#""/var/lib/livestream/token.json""#, "File, mode 0600, that keeps the token across restarts. Producers of one machine and user with the same credential may share one. Empty: `token.json` in `log.dir`.");
         stream_url: String = key(Text, None, r#""https://livestream.adobe.net/api/1/stream/my-endpoint""#, "The stream's address, without query.");
@@ -83,15 +87,15 @@ section!(
         idle_timeout: Span = key(Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect.").within("100ms", "1d");
         retry_max: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only an operator can correct. Whether an Adobe that is away is back is tried every 20s or more often.").within("100ms", "1h");
         max_record_bytes: Size = key(Bytes, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB.").within("1KiB", "16MiB");
-        invalid_text: InvalidText = key(Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`.");
+        invalid_text: InvalidText = key(Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`.").reloads();
         damaged_after: u32 = key(Integer, Some("200"), "200", "So many records in a row that cannot be read (no JSON, no UTF-8, too long) end the session as damaged, and the next one is sent the hits in their place again; a readable one in between takes four off the count. When three sessions in a row end so, Adobe sends such records if the same ones come again: these are kept as rejects and read past. A longer line counts as one for each adobe.max_record_bytes. 10 to 1000000; 0 is never.");
         @egress: Egress;
     }
 );
 section!(
     SchemaSection("schema", "The columns of the table. Both services must see the same.") {
-        file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/SCHEMA.md shows its form).");
-        events: String = key(Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema.");
+        file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/SCHEMA.md shows its form).").reloads();
+        events: String = key(Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema.").reloads();
     }
 );
 section!(
@@ -99,17 +103,17 @@ section!(
          which says when a record is dropped. The first that fits counts. A string is compared as it is, a number or \
          boolean by its text, anything else by its JSON text; an absent field, null and the empty text are the same. \
          `deploy/pipeline.example.toml` has some to start from. Used by the producer.") {
-        name: String = key(Text, None, r#""excluded""#, "What the filter is called where its drops are counted.");
-        field: String = key(Text, None, r#""exclude.value""#, "Path of the field within the record.");
-        exists: Option<bool> = key(Boolean, Some(""), "true", "`true`: drop the record when the field has a value; `false`: when it has none.");
-        equals: Vec<String> = key(Texts, Some("[]"), r#"["yes"]"#, "Drop it when the value is one of these.");
-        not_equals: Vec<String> = key(Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop it when the value is none of these, or absent.");
-        contains: Vec<String> = key(Texts, Some("[]"), r#"["/internal/"]"#, "Drop it when one of these stands in the value.");
-        starts_with: Vec<String> = key(Texts, Some("[]"), r#"["https://test."]"#, "Drop it when the value begins with one of these.");
-        ends_with: Vec<String> = key(Texts, Some("[]"), r#"[".example.com"]"#, "Drop it when the value ends with one of these.");
-        matches: Vec<String> = key(Texts, Some("[]"), r#"["(?i)crawler|spider"]"#, "Drop it when one of these regular expressions (syntax of the Rust crate `regex`) is found in the value; `^` and `$` stand for its ends.");
-        greater: Option<f64> = key(Number, Some(""), "1000", "Drop it when the value is a number above this.");
-        less: Option<f64> = key(Number, Some(""), "0.5", "Drop it when the value is a number below this.");
+        name: String = key(Text, None, r#""excluded""#, "What the filter is called where its drops are counted.").reloads();
+        field: String = key(Text, None, r#""exclude.value""#, "Path of the field within the record.").reloads();
+        exists: Option<bool> = key(Boolean, Some(""), "true", "`true`: drop the record when the field has a value; `false`: when it has none.").reloads();
+        equals: Vec<String> = key(Texts, Some("[]"), r#"["yes"]"#, "Drop it when the value is one of these.").reloads();
+        not_equals: Vec<String> = key(Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop it when the value is none of these, or absent.").reloads();
+        contains: Vec<String> = key(Texts, Some("[]"), r#"["/internal/"]"#, "Drop it when one of these stands in the value.").reloads();
+        starts_with: Vec<String> = key(Texts, Some("[]"), r#"["https://test."]"#, "Drop it when the value begins with one of these.").reloads();
+        ends_with: Vec<String> = key(Texts, Some("[]"), r#"[".example.com"]"#, "Drop it when the value ends with one of these.").reloads();
+        matches: Vec<String> = key(Texts, Some("[]"), r#"["(?i)crawler|spider"]"#, "Drop it when one of these regular expressions (syntax of the Rust crate `regex`) is found in the value; `^` and `$` stand for its ends.").reloads();
+        greater: Option<f64> = key(Number, Some(""), "1000", "Drop it when the value is a number above this.").reloads();
+        less: Option<f64> = key(Number, Some(""), "0.5", "Drop it when the value is a number below this.").reloads();
     }
 );
 section!(
@@ -117,22 +121,22 @@ section!(
          Each list names columns, or paths within the record (`$.evars.evars.eVar5` where a column is called like the path). \
          A column stands for all of its paths, and a path for every column that reads it. docs/PROTECTION.md says what becomes \
          of each value. Used by the producer.") {
-        drop: Vec<String> = key(Texts, Some("[]"), r#"["geozip", "evars.evars.eVar9"]"#, "Nothing is kept of these.");
-        mask_ip: Vec<String> = key(Texts, Some("[]"), r#"["ip"]"#, "IP addresses: of IPv4 the first three numbers are kept (`198.51.100.0`), of IPv6 the first 48 bits (`2001:db8:85a3::`).");
-        mask_email: Vec<String> = key(Texts, Some("[]"), r#"["evar12"]"#, "E-mail addresses: the domain is kept (`@example.com`).");
-        mask_query: Vec<String> = key(Texts, Some("[]"), r#"["pageurl", "referrer"]"#, "URLs: what stands before the query is kept, and a fragment without parameters.");
-        mask_parameters: Vec<String> = key(Texts, Some("[]"), r#"["referrer"]"#, "URLs: everything is kept but the parameters that `protect.parameters` names.");
-        parameters: Vec<String> = key(Texts, Some("[]"), r#"["email", "token"]"#, "With `protect.mask_parameters`, names of parameters, in any case.");
-        pseudonym: Vec<String> = key(Texts, Some("[]"), r#"["customvisid", "mcVisIdHigh"]"#, "A pseudonym takes their place: HMAC-SHA-256 of the value's text under `protect.pseudonym_key`. Equal values have equal pseudonyms, in every column.");
-        pseudonym_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The key of pseudonyms, 32 bytes or more, such as `openssl rand -hex 32` makes. Give this, `protect.pseudonym_key_file`, or `LIVESTREAM__PROTECT__PSEUDONYM_KEY`. Its id stands in seals and rejects. docs/PROTECTION.md says how to change it.");
-        pseudonym_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pseudonym_key""#, "A file that holds the key and nothing else.");
-        pseudonym_spelling: Spelling = key(Text, Some(r#""hex""#), r#""base64url""#, "How a pseudonym is spelled: `hex` (4 bits a character) or `base64url` (6 bits).");
-        pseudonym_length: usize = key(Integer, Some("32"), "22", "Its characters, 16 to 64; with `base64url` 43 at most. 32 of hex are 128 bits.").within("16", "64");
+        drop: Vec<String> = key(Texts, Some("[]"), r#"["geozip", "evars.evars.eVar9"]"#, "Nothing is kept of these.").reloads();
+        mask_ip: Vec<String> = key(Texts, Some("[]"), r#"["ip"]"#, "IP addresses: of IPv4 the first three numbers are kept (`198.51.100.0`), of IPv6 the first 48 bits (`2001:db8:85a3::`).").reloads();
+        mask_email: Vec<String> = key(Texts, Some("[]"), r#"["evar12"]"#, "E-mail addresses: the domain is kept (`@example.com`).").reloads();
+        mask_query: Vec<String> = key(Texts, Some("[]"), r#"["pageurl", "referrer"]"#, "URLs: what stands before the query is kept, and a fragment without parameters.").reloads();
+        mask_parameters: Vec<String> = key(Texts, Some("[]"), r#"["referrer"]"#, "URLs: everything is kept but the parameters that `protect.parameters` names.").reloads();
+        parameters: Vec<String> = key(Texts, Some("[]"), r#"["email", "token"]"#, "With `protect.mask_parameters`, names of parameters, in any case.").reloads();
+        pseudonym: Vec<String> = key(Texts, Some("[]"), r#"["customvisid", "mcVisIdHigh"]"#, "A pseudonym takes their place: HMAC-SHA-256 of the value's text under `protect.pseudonym_key`. Equal values have equal pseudonyms, in every column.").reloads();
+        pseudonym_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The key of pseudonyms, 32 bytes or more, such as `openssl rand -hex 32` makes. Give this, `protect.pseudonym_key_file`, or `LIVESTREAM__PROTECT__PSEUDONYM_KEY`. Its id stands in seals and rejects. docs/PROTECTION.md says how to change it.").reloads();
+        pseudonym_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pseudonym_key""#, "A file that holds the key and nothing else.").reloads();
+        pseudonym_spelling: Spelling = key(Text, Some(r#""hex""#), r#""base64url""#, "How a pseudonym is spelled: `hex` (4 bits a character) or `base64url` (6 bits).").reloads();
+        pseudonym_length: usize = key(Integer, Some("32"), "22", "Its characters, 16 to 64; with `base64url` 43 at most. 32 of hex are 128 bits.").within("16", "64").reloads();
     }
 );
 section!(
     Rejects("rejects", "Records that cannot become rows. Used by the producer.") {
-        keep: KeepRejects = key(Text, Some(r#""""#), r#""reason""#, "What is kept of a reject: `full` (the record as received), `protected` (a record that can be read, under the protections of `[protect]`; of any other only the reason, the length and a hash) or `reason` (these three of every one). Empty: `protected` if `[protect]` names a field, otherwise `full`.");
+        keep: KeepRejects = key(Text, Some(r#""""#), r#""reason""#, "What is kept of a reject: `full` (the record as received), `protected` (a record that can be read, under the protections of `[protect]`; of any other only the reason, the length and a hash) or `reason` (these three of every one). Empty: `protected` if `[protect]` names a field, otherwise `full`.").reloads();
     }
 );
 section!(
@@ -164,11 +168,11 @@ section!(
         region: String = key(Text, None, r#""eu-central-1""#, "Its region; COPY is told the same.");
         endpoint: String = key(Text, Some(r#""""#), r#""https://s3.eu-central-1.amazonaws.com""#, "Address of an S3-compatible store. Empty: Amazon's, by region.");
         path_style: bool = key(Boolean, Some("false"), "false", "Put the bucket in the path rather than in the host name.");
-        access_key_id: String = key(Text, Some(r#""""#), r#""AKIAIOSFODNN7EXAMPLE""#, "A fixed access key. Empty: the usual AWS chain (environment, profile, container, instance).");
-        secret_access_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The secret of the fixed access key.");
-        secret_access_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/s3_secret""#, "A file that holds it and nothing else.");
-        session_token: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The session token of a temporary key. It is read at the start and not renewed: for a service use `s3.role_arn` or the AWS chain.");
-        session_token_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/s3_session_token""#, "A file that holds it and nothing else.");
+        access_key_id: String = key(Text, Some(r#""""#), r#""AKIAIOSFODNN7EXAMPLE""#, "A fixed access key. Empty: the usual AWS chain (environment, profile, container, instance).").reloads();
+        secret_access_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The secret of the fixed access key.").reloads();
+        secret_access_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/s3_secret""#, "A file that holds it and nothing else.").reloads();
+        session_token: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The session token of a temporary key. It is read at the start and at a reload, and not renewed: for a service use `s3.role_arn` or the AWS chain.").reloads();
+        session_token_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/s3_session_token""#, "A file that holds it and nothing else.").reloads();
         role_arn: String = key(Text, Some(r#""""#), r#""arn:aws:iam::123456789012:role/livestream-producer""#, "A role to assume with the fixed key or the AWS chain; every request to S3 and for passwords of Redshift is signed as this role, and it is assumed again before it ends. Empty: none. COPY reads with `redshift.iam_role`.");
         external_id: String = key(Text, Some(r#""""#), r#""example""#, "The external id that the role's trust policy asks for.");
         sts_endpoint: String = key(Text, Some(r#""""#), r#""https://sts.eu-central-1.amazonaws.com""#, "Address of STS, which gives out the role, such as that of a VPC endpoint. Empty: Amazon's, by region.");
@@ -193,9 +197,9 @@ section!(
         port: u16 = key(Integer, Some("5439"), "5439", "Its port.").within("1", "65535");
         database: String = key(Text, None, r#""analytics""#, "The database.");
         auth: Login = key(Text, Some(r#""password""#), r#""password""#, "How the ingester logs in: `password`; or with passwords that AWS gives out for 15 minutes: `iam` (a cluster, as `redshift.user`: GetClusterCredentials), `iam-identity` (a cluster, as the user of the caller's IAM identity: GetClusterCredentialsWithIAM) or `serverless` (a workgroup, likewise: GetCredentials). The request to AWS is signed with the credential of [s3].");
-        user: String = key(Text, Some(r#""""#), r#""livestream_loader""#, "With `password` and `iam`, a user that owns the table and the ledger (deploy/grants.sql). Otherwise the user follows from the IAM identity.");
-        password: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `password`, its password. Give this, `redshift.password_file`, or `LIVESTREAM__REDSHIFT__PASSWORD`.");
-        password_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/redshift_password""#, "A file that holds the password and nothing else.");
+        user: String = key(Text, Some(r#""""#), r#""livestream_loader""#, "With `password` and `iam`, a user that owns the table and the ledger (deploy/grants.sql). Otherwise the user follows from the IAM identity.").reloads();
+        password: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `password`, its password. Give this, `redshift.password_file`, or `LIVESTREAM__REDSHIFT__PASSWORD`.").reloads();
+        password_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/redshift_password""#, "A file that holds the password and nothing else.").reloads();
         cluster: String = key(Text, Some(r#""""#), r#""example""#, "With `iam` and `iam-identity`, the identifier of the cluster. Empty: the first part of `redshift.host`, if that is the name Amazon gave it.");
         workgroup: String = key(Text, Some(r#""""#), r#""example""#, "With `serverless`, the name of the workgroup. Empty: the first part of `redshift.host`, if that is the name Amazon gave it.");
         region: String = key(Text, Some(r#""""#), r#""eu-central-1""#, "Its region, where AWS gives out passwords. Empty: the one in `redshift.host`, if that is the name Amazon gave it, otherwise `s3.region`.");
@@ -211,6 +215,7 @@ section!(
         sortkey: Vec<String> = key(Texts, Some(r#"["receivedtimegmt"]"#), r#"["receivedtimegmt"]"#, "Sort key of the table, for `ingester ddl`.");
         distkey: String = key(Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice.");
         encodings: Encodings = key(Text, Some(r#""auto""#), r#""explicit""#, "Compression of columns, for `ingester ddl`: `auto` (Redshift's choice, and the encodings the schema names) or `explicit` (one for every column).");
+        on_schema_change: OnSchemaChange = key(Text, Some(r#""refuse""#), r#""add_columns""#, "What the ingester does about a column of the schema that the table lacks: `refuse` (it does not start) or `add_columns` (it adds the column, empty for the rows that are there, before it loads anything). It never drops or alters a column: see `ingester ddl --diff` and `--apply`.");
         connect_timeout: Span = key(Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection.").within("100ms", "10m");
         lock_timeout: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "Longest wait for the lock that one load at a time holds (`<ledger>_lock`). When it is over, the log says who holds it, and it is tried again. 100ms to 1d.").within("100ms", "1d");
         statement_timeout: Span = key(Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included.").within("1s", "1d");
@@ -244,36 +249,36 @@ section!(
     Metrics("metrics", "Where each service shows its page (`/`), its figures to Prometheus (`/metrics`), that it lives (`/healthz`) and whether it is ready (`/readyz`).") {
         producer_listen: String = key(Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's page and figures. Empty: none. Nothing of it is encrypted, and the figures need no token.");
         ingester_listen: String = key(Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's page and figures. Empty: none.");
-        token: Secret = key(Hidden, Some(r#""""#), r#""0123456789abcdef0123456789abcdef""#, "The token that the page and its data ask for: 16 to 256 letters, digits, `.`, `_`, `~`, `-`, such as `openssl rand -hex 32` makes. Without one the page is served on loopback addresses only.");
-        token_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/page_token""#, "A file that holds it and nothing else.");
+        token: Secret = key(Hidden, Some(r#""""#), r#""0123456789abcdef0123456789abcdef""#, "The token that the page and its data ask for: 16 to 256 letters, digits, `.`, `_`, `~`, `-`, such as `openssl rand -hex 32` makes. Without one the page is served on loopback addresses only.").reloads();
+        token_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/page_token""#, "A file that holds it and nothing else.").reloads();
     }
 );
 section!(
     Alerts("alerts", "What every `[[alert_target]]` has in common, and where a service says that all is well. docs/OPERATIONS.md has the alerts.") {
-        repeat: Span = key(Duration, Some(r#""4h""#), r#""4h""#, "An alert that still stands is sent again after this time. 1m to 30d.").within("1m", "30d");
-        docs: String = key(Text, Some(r#""docs/OPERATIONS.md""#), r#""https://wiki.example.com/livestream/OPERATIONS.md""#, "Where your people read docs/OPERATIONS.md: each alert names this address with the heading that says what to do.");
-        off: Vec<String> = key(Texts, Some("[]"), r#"["stream_behind"]"#, "Alerts that this site does without, by name, such as `stream_behind` where nights are quiet. They stand nowhere, and do not stop the heartbeat. docs/OPERATIONS.md has the names.");
-        producer_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "Address of a dead man's switch, which the producer calls (GET) while all is well: no critical alert stands and every target takes what it is sent. Give this, `alerts.producer_heartbeat_file`, or `LIVESTREAM__ALERTS__PRODUCER_HEARTBEAT`. Empty: none.");
-        producer_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/producer_heartbeat""#, "A file that holds the address and nothing else.");
-        ingester_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "The same of the ingester: another address, so that each service is missed when it is silent.");
-        ingester_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/ingester_heartbeat""#, "A file that holds the address and nothing else.");
-        heartbeat_interval: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "How often it is called. 1s to 1d.").within("1s", "1d");
+        repeat: Span = key(Duration, Some(r#""4h""#), r#""4h""#, "An alert that still stands is sent again after this time. 1m to 30d.").within("1m", "30d").reloads();
+        docs: String = key(Text, Some(r#""docs/OPERATIONS.md""#), r#""https://wiki.example.com/livestream/OPERATIONS.md""#, "Where your people read docs/OPERATIONS.md: each alert names this address with the heading that says what to do.").reloads();
+        off: Vec<String> = key(Texts, Some("[]"), r#"["stream_behind"]"#, "Alerts that this site does without, by name, such as `stream_behind` where nights are quiet. They stand nowhere, and do not stop the heartbeat. docs/OPERATIONS.md has the names.").reloads();
+        producer_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "Address of a dead man's switch, which the producer calls (GET) while all is well: no critical alert stands and every target takes what it is sent. Give this, `alerts.producer_heartbeat_file`, or `LIVESTREAM__ALERTS__PRODUCER_HEARTBEAT`. Empty: none.").reloads();
+        producer_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/producer_heartbeat""#, "A file that holds the address and nothing else.").reloads();
+        ingester_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "The same of the ingester: another address, so that each service is missed when it is silent.").reloads();
+        ingester_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/ingester_heartbeat""#, "A file that holds the address and nothing else.").reloads();
+        heartbeat_interval: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "How often it is called. 1s to 1d.").within("1s", "1d").reloads();
     }
 );
 section!(
     AlertTarget("alert_target", "Where alerts are sent, as a list of tables `[[alert_target]]`. Each service sends its own. `state alerts test` tries them.") {
-        name: String = key(Text, None, r#""oncall""#, "What the target is called in the log and in `state dump`: letters, digits, `-` and `_`, at most 32.");
-        kind: AlertKind = key(Text, None, r#""pagerduty""#, "`slack` (an incoming webhook of Slack or what understands the same), `pagerduty` (Events API v2) or `json` (an object for each alert).");
-        url: Secret = key(Hidden, Some(r#""""#), r#""https://hooks.slack.com/services/…""#, "The address to POST to. Give this, `url_file`, or the variable `LIVESTREAM__ALERT_TARGET__<NAME>__URL` (the name in capitals, `_` for `-`). With `pagerduty` not needed: Empty is `https://events.pagerduty.com/v2/enqueue`.");
-        url_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/slack_url""#, "A file that holds the address and nothing else.");
-        routing_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `pagerduty`, the integration key. Give this, `routing_key_file`, or `LIVESTREAM__ALERT_TARGET__<NAME>__ROUTING_KEY`.");
-        routing_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pagerduty_key""#, "A file that holds the key and nothing else.");
-        severity: Severity = key(Text, Some(r#""warning""#), r#""critical""#, "Send alerts of this severity and above: `warning` (all) or `critical` (what should wake somebody).");
+        name: String = key(Text, None, r#""oncall""#, "What the target is called in the log and in `state dump`: letters, digits, `-` and `_`, at most 32.").reloads();
+        kind: AlertKind = key(Text, None, r#""pagerduty""#, "`slack` (an incoming webhook of Slack or what understands the same), `pagerduty` (Events API v2) or `json` (an object for each alert).").reloads();
+        url: Secret = key(Hidden, Some(r#""""#), r#""https://hooks.slack.com/services/…""#, "The address to POST to. Give this, `url_file`, or the variable `LIVESTREAM__ALERT_TARGET__<NAME>__URL` (the name in capitals, `_` for `-`). With `pagerduty` not needed: Empty is `https://events.pagerduty.com/v2/enqueue`.").reloads();
+        url_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/slack_url""#, "A file that holds the address and nothing else.").reloads();
+        routing_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `pagerduty`, the integration key. Give this, `routing_key_file`, or `LIVESTREAM__ALERT_TARGET__<NAME>__ROUTING_KEY`.").reloads();
+        routing_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pagerduty_key""#, "A file that holds the key and nothing else.").reloads();
+        severity: Severity = key(Text, Some(r#""warning""#), r#""critical""#, "Send alerts of this severity and above: `warning` (all) or `critical` (what should wake somebody).").reloads();
     }
 );
 section!(
     Logging("logging", "What the services say, and where.") {
-        level: String = key(Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. A level without a module is that of the programs; libraries then say only what is an error. They say no more than `info`, whatever it asks for: below that they write bodies and headers.");
+        level: String = key(Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. A level without a module is that of the programs; libraries then say only what is an error. They say no more than `info`, whatever it asks for: below that they write bodies and headers.").reloads();
         format: LogFormat = key(Text, Some(r#""human""#), r#""json""#, "`human` or `json`.");
         dir: PathBuf = key(Path, Some(r#""""#), r#""/var/log/livestream""#, "Directory of a log file a day besides standard error, rolled at 00:00 UTC. Empty: none.");
         keep_days: usize = key(Integer, Some("14"), "14", "Days of which log files are kept, the present one included, 1 to 3650. Of older ones only files named `<service>.<YYYY-MM-DD>.log` are deleted, by that date.").within("1", "3650");

@@ -3,12 +3,15 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use toml::Table;
+
 use crate::config::check;
 use crate::config::choices::{Auth, Login, Secrets};
 use crate::config::keys::{Alerts, Config, ENV_PREFIX};
 use crate::config::problems::{ConfigError, Problems, unreadable, unusable};
 use crate::config::protected;
 use crate::config::resolve;
+use crate::config::source::Source;
 use crate::egress::Egress;
 use crate::exit::{Exit, Failure, io_exit};
 use crate::secret::Secret;
@@ -22,13 +25,20 @@ impl Config {
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
         let mut config = Self::parse(&text, path, resolve::environment(), secrets)
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        config.read_secret_files(secrets, path)?;
-        config.check_secret_addresses(path)?;
+        config.read_files(secrets)?;
         if secrets != Secrets::Unused {
             config.s3.egress.read_authorities()?;
             config.adobe.egress = config.s3.egress.clone();
         }
         Ok(config)
+    }
+
+    /// Reads and checks the files that a parsed configuration names, but for that of the schema.
+    pub(super) fn read_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
+        let path = self.source.path.clone();
+        self.source.used = Some(secrets);
+        self.read_secret_files(secrets, &path)?;
+        self.check_secret_addresses(&path)
     }
 
     /// Checks and completes a configuration without touching any file.
@@ -49,16 +59,25 @@ impl Config {
             }
             Egress::default()
         });
-        let checked = check::sections(table, secrets, &mut problems);
+        let mut config = Self::of_table(table, origin, secrets, problems)?;
+        (config.warnings, config.adobe.egress) = (warnings, egress.clone());
+        config.s3.egress = egress;
+        Ok(config)
+    }
+
+    /// Checks a table of every key. `problems` are those met before.
+    pub(super) fn of_table(
+        table: Table,
+        origin: &Path,
+        secrets: Secrets,
+        mut problems: Problems,
+    ) -> Result<Self, ConfigError> {
+        let checked = check::sections(table.clone(), secrets, &mut problems);
         problems.end(origin, ())?;
-        let complete = |mut config: Self| {
-            (config.warnings, config.adobe.egress) = (warnings, egress.clone());
-            config.s3.egress = egress;
-            config
-        };
-        checked
-            .map(complete)
-            .ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
+        let unusable = || ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] };
+        let mut config = checked.ok_or_else(unusable)?;
+        config.source = Source { path: origin.to_owned(), table, ..Source::default() };
+        Ok(config)
     }
 
     /// Says what its owner should know, once a service's logging has started.
@@ -72,6 +91,7 @@ impl Config {
     fn read_secret_files(&mut self, secrets: Secrets, origin: &Path) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let password = secrets.redshift() && self.redshift.auth == Login::Password;
+        let in_files = &mut self.source.in_files;
         let (adobe, s3, redshift) = (&mut self.adobe, &mut self.s3, &mut self.redshift);
         let (metrics, alerts, protect) = (&mut self.metrics, &mut self.alerts, &mut self.protect);
         let producer = ("alerts.producer_heartbeat", &alerts.producer_heartbeat_file);
@@ -121,6 +141,7 @@ impl Config {
                     return Err(about(Exit::Config, "is empty: write the secret into it"));
                 }
                 *secret = Secret::new(text);
+                in_files.push((key.clone(), secret.clone()));
                 if key == "metrics.token" && !check::is_token(secret) {
                     return Err(about(Exit::Config, check::TOKEN_RULE));
                 }

@@ -5,6 +5,8 @@
 
 mod file;
 
+mod reload;
+
 mod load;
 
 mod check;
@@ -18,14 +20,15 @@ mod problems;
 pub mod keys;
 
 mod key;
+mod source;
 
 mod choices;
 mod copy_options;
 pub mod pause;
 
 pub use choices::{
-    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login, Reset,
-    Secrets, Severity, Spelling, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login,
+    OnSchemaChange, Reset, Secrets, Severity, Spelling, Tls,
 };
 pub use copy_options::{CopyOptions, CopyValue};
 pub use file::ConfigFile;
@@ -34,3 +37,4 @@ pub use keys::{
     Logging, Metrics, Protect, Quarantine, Redshift, Rejects, S3, SchemaSection, ShutdownSection, Type,
 };
 pub use problems::ConfigError;
+pub use reload::Reloaded;

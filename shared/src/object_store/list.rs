@@ -123,7 +123,7 @@ impl ObjectStore {
         shows: Shows,
         from: Option<&Next>,
     ) -> Result<(ListObjectsV2Output, Option<Next>), ObjectStoreError> {
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE);
+        let request = self.client().list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE);
         let request = request.set_expected_bucket_owner(self.terms.owner());
         let request = match from {
             None => request,

@@ -26,6 +26,11 @@ impl ObjectStore {
 
     /// Reads a whole object of at most `limit` bytes, so that no writer of objects decides how much memory this takes.
     pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, ObjectStoreError> {
+        self.get_with_etag(key, limit).await.map(|(content, _)| content)
+    }
+
+    /// As [`ObjectStore::get_at_most`], with the object's `ETag`, quotes included.
+    pub async fn get_with_etag(&self, key: &str, limit: u64) -> Result<(Bytes, String), ObjectStoreError> {
         let mut opened = self.open(key, 0, None).await?;
         if let Some(length) = opened.length.filter(|length| *length > limit) {
             return Err(self.too_large(key, &format!("{length} bytes"), limit));
@@ -34,7 +39,7 @@ impl ObjectStore {
         loop {
             let chunk = opened.chunk().await?;
             if chunk.is_empty() {
-                return Ok(content.freeze());
+                return Ok((content.freeze(), opened.etag));
             }
             // The length is what the answer says, and not every answer says one.
             if (content.len() + chunk.len()) as u64 > limit {
@@ -71,13 +76,13 @@ impl ObjectStore {
     }
 
     fn heading(&self, key: &str) -> HeadObjectFluentBuilder {
-        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        let request = self.client().head_object().bucket(&self.bucket).key(key);
         request.set_expected_bucket_owner(self.terms.owner())
     }
 
     /// Begins to read an object from byte `at`, which must be one of its bytes, and of this `ETag` if one is given.
     pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, ObjectStoreError> {
-        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let request = self.client().get_object().bucket(&self.bucket).key(key);
         let request = request.set_expected_bucket_owner(self.terms.owner());
         let request = request.set_if_match(etag.map(str::to_owned));
         let request = request.set_range((at > 0).then(|| format!("bytes={at}-")));

@@ -1,6 +1,6 @@
 //! The bucket, the client that reaches it, and the errors of its requests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
@@ -13,6 +13,7 @@ use crate::aws::{CredentialFault, credential_fault};
 use crate::causes::causes;
 use crate::config::{Acl, Encryption, S3};
 use crate::layout::IDENTITY;
+use crate::lock::locked;
 use crate::object_store::error::{
     CREDENTIAL_ADVICE, KeySource, ObjectStoreError, ObjectStoreErrorKind, PASSING_ADVICE, REFUSED_ADVICE,
     advice, classify,
@@ -21,9 +22,24 @@ use crate::object_store::error::{
 /// A bucket.
 #[derive(Debug, Clone)]
 pub struct ObjectStore {
-    pub(super) client: Client,
+    /// All clones have the same one.
+    reach: Arc<Mutex<Reach>>,
     pub(super) bucket: String,
     pub(super) terms: Arc<Terms>,
+}
+
+/// The client with the credential of now.
+#[derive(Debug, Clone)]
+struct Reach {
+    client: Client,
+    key: KeySource,
+}
+
+impl Reach {
+    fn new(config: &S3, sdk: &SdkConfig) -> Self {
+        let key = if config.access_key_id.is_empty() { KeySource::Chain } else { KeySource::Configuration };
+        Self { client: client(config, sdk), key }
+    }
 }
 
 impl ObjectStore {
@@ -31,7 +47,18 @@ impl ObjectStore {
     pub async fn connect(config: &S3) -> Self {
         let sdk = crate::aws::load(config).await;
         let terms = Arc::new(Terms::of(config));
-        Self { client: client(config, &sdk), bucket: config.bucket.clone(), terms }
+        let reach = Arc::new(Mutex::new(Reach::new(config, &sdk)));
+        Self { reach, bucket: config.bucket.clone(), terms }
+    }
+
+    /// Takes the credential of another client. The next request of each clone is signed with it.
+    pub fn take_credential(&self, other: &Self) {
+        let new = locked(&other.reach).clone();
+        *locked(&self.reach) = new;
+    }
+
+    pub(super) fn client(&self) -> Client {
+        locked(&self.reach).client.clone()
     }
 
     /// The bucket's name.
@@ -42,7 +69,7 @@ impl ObjectStore {
     /// The same store, another bucket, which may belong to anybody.
     pub fn of_bucket(&self, bucket: &str) -> Self {
         let terms = Arc::new(Terms { owner: None, ..Terms::clone(&self.terms) });
-        Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }
+        Self { reach: self.reach.clone(), bucket: bucket.to_owned(), terms }
     }
 
     pub(super) fn failed<E>(
@@ -63,7 +90,7 @@ impl ObjectStore {
             let error = self.error(operation, key, reason + &in_region(error), kind);
             return match kind {
                 ObjectStoreErrorKind::Passing => error,
-                _ => ObjectStoreError { advice: advice(Some(code), self.terms.key), ..error },
+                _ => ObjectStoreError { advice: advice(Some(code), locked(&self.reach).key), ..error },
             };
         }
         if let Some(CredentialFault { why, lasting }) = credential_fault(error) {
@@ -138,7 +165,6 @@ pub(super) struct Terms {
     archive: Option<(String, StorageClass)>,
     /// Where requests go.
     address: String,
-    pub(super) key: KeySource,
 }
 
 impl Terms {
@@ -160,7 +186,6 @@ impl Terms {
             owner: given(&config.expected_bucket_owner),
             archive: class.map(|class| (config.ingested.clone(), StorageClass::from(class.as_str()))),
             address: config.address(),
-            key: if config.access_key_id.is_empty() { KeySource::Chain } else { KeySource::Configuration },
         }
     }
 
@@ -197,7 +222,6 @@ impl Terms {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Mutex;
 
     use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::{ProvideCredentials, future};
@@ -234,7 +258,8 @@ mod tests {
             .http_client(refusing)
             .build();
         let terms = Arc::new(Terms::of(&config.s3));
-        let store = ObjectStore { client: client(&config.s3, &sdk), bucket: config.s3.bucket, terms };
+        let reach = Arc::new(Mutex::new(Reach::new(&config.s3, &sdk)));
+        let store = ObjectStore { reach, bucket: config.s3.bucket, terms };
         store.get_at_most("k", 1).await.unwrap_err()
     }
 

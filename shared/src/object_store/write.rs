@@ -53,8 +53,30 @@ impl ObjectStore {
         }
     }
 
+    /// As [`ObjectStore::put`], over the object of this `ETag` and no other; None: another stands there by now, or none. One
+    /// that this very call has put, and of which the answer was lost, is another.
+    pub async fn put_over(
+        &self,
+        key: &str,
+        content: Bytes,
+        etag: &str,
+    ) -> Result<Option<Stored>, ObjectStoreError> {
+        let crc32 = crc32(&content);
+        let request = self.putting(key, content, &crc32).if_match(etag);
+        match send::put_object(request).await {
+            Ok(answer) => Ok(Some(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })),
+            Err(error) => {
+                let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+                if matches!(code, Some("PreconditionFailed" | "ConditionalRequestConflict" | "NoSuchKey")) {
+                    return Ok(None);
+                }
+                Err(self.failed("PUT", key, &error))
+            }
+        }
+    }
+
     fn putting(&self, key: &str, content: Bytes, crc32: &str) -> PutObjectFluentBuilder {
-        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let request = self.client().put_object().bucket(&self.bucket).key(key);
         let length = i64::try_from(content.len()).unwrap_or(i64::MAX);
         let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_crc32(crc32);
         self.terms.put(request.content_length(length).body(ByteStream::from(content)), key)
@@ -62,7 +84,7 @@ impl ObjectStore {
 
     /// Copies an object within the bucket.
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectStoreError> {
-        let copy = self.client.copy_object().bucket(&self.bucket).key(to);
+        let copy = self.client().copy_object().bucket(&self.bucket).key(to);
         // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
         let from_encoded = percent_encoding::utf8_percent_encode(from, UNSAFE_IN_COPY_SOURCE);
         let copy = self.terms.copy(copy.copy_source(format!("{}/{from_encoded}", self.bucket)), to);
@@ -71,7 +93,7 @@ impl ObjectStore {
 
     /// Deletes an object; one that is not there is no error.
     pub async fn delete(&self, key: &str) -> Result<(), ObjectStoreError> {
-        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        let request = self.client().delete_object().bucket(&self.bucket).key(key);
         match send::delete_object(request.set_expected_bucket_owner(self.terms.owner())).await {
             Ok(_) => Ok(()),
             Err(error) => match self.failed("DELETE", key, &error) {

@@ -18,6 +18,6 @@ mod sql_type;
 pub(crate) use built_in::EVENTS;
 pub use path::{JsonPath, PathError};
 pub use sql_type::{SqlType, SqlTypeError};
-pub use table::{Column, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, ROW_NUMBER, Schema, SchemaError};
-pub(crate) use table::{MAX_COLUMNS, valid_name};
+pub(crate) use table::valid_name;
+pub use table::{Column, MAX_COLUMNS, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, ROW_NUMBER, Schema, SchemaError};
 pub use words::{Encoding, Kind, Rule};

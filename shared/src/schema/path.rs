@@ -1,6 +1,6 @@
 //! Where a value stands in a record: object keys joined by dots.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 /// Object keys joined by dots: `evars.evars.eVar1`. A backslash stands before a dot or backslash. `$` is the record.
@@ -56,7 +56,7 @@ impl fmt::Display for JsonPath {
                 if matches!(c, '.' | '\\' | ']') {
                     f.write_str("\\")?;
                 }
-                write!(f, "{c}")?;
+                f.write_char(c)?;
             }
         }
         Ok(())

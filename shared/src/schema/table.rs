@@ -6,7 +6,8 @@ use crate::schema::path::JsonPath;
 use crate::schema::sql_type::SqlType;
 use crate::schema::words::{Encoding, Kind, Rule};
 
-pub(crate) const MAX_COLUMNS: usize = 1600;
+/// The most columns of a table.
+pub const MAX_COLUMNS: usize = 1600;
 /// Redshift's limit on an input row of COPY.
 pub const MAX_ROW_BYTES: usize = 4 << 20;
 

@@ -49,6 +49,21 @@ impl ServiceManager {
         Loop::watched(watched)
     }
 
+    /// The configuration is read again. The time tells the manager's requests apart.
+    pub fn begins_reload(&self) {
+        let Some(sender) = &self.sender else { return };
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            sender.send(&[NotifyState::Reloading, now]);
+        }
+    }
+
+    /// The configuration was read, whatever came of it.
+    pub fn ends_reload(&self) {
+        if let Some(sender) = &self.sender {
+            sender.send(&[NotifyState::Ready]);
+        }
+    }
+
     /// Tells the manager that the loops go round, what the service does (by `status`, which may block), and that it stops,
     /// which may take `stop`. Within a runtime.
     pub fn keep_told(

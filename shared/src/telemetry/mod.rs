@@ -9,7 +9,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use self::daily::Daily;
 use crate::clock::Clock;
@@ -23,17 +23,51 @@ use crate::report::{Step, failed};
 #[derive(Debug)]
 pub struct Telemetry {
     _file: Option<WorkerGuard>,
+    level: LogLevel,
+}
+
+/// What is logged, which may change while a service runs. Clones change the same.
+#[derive(Debug, Clone)]
+pub struct LogLevel(Vec<reload::Handle<EnvFilter, Registry>>);
+
+impl LogLevel {
+    /// Fails if this is no `logging.level`.
+    pub fn check(level: &str) -> Result<(), Failure> {
+        filter(level).map(drop)
+    }
+
+    /// Logs by this `logging.level` from now on.
+    pub fn set(&self, level: &str) -> Result<(), Failure> {
+        for handle in &self.0 {
+            handle.reload(filter(level)?).map_err(|error| Failure::new(Exit::Software, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Telemetry {
+    /// What is logged.
+    pub fn level(&self) -> LogLevel {
+        self.level.clone()
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::try_new(directives(level)).map_err(|error| {
+        let text = format!("logging.level: {level:?} is not a filter: {error}");
+        Failure::new(Exit::Config, anyhow::anyhow!(text))
+    })
 }
 
 const DIR_KEY: &str = "logging.dir";
 
 /// Starts logging for `service`, whose name begins the names of the log files.
 pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry, Failure> {
-    let filter = || {
-        EnvFilter::try_new(directives(&config.level)).map_err(|error| {
-            let text = format!("logging.level: {:?} is not a filter: {error}", config.level);
-            Failure::new(Exit::Config, anyhow::anyhow!(text))
-        })
+    let mut handles = Vec::new();
+    let mut filter = || {
+        let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+        handles.push(handle);
+        Ok::<_, Failure>(filter)
     };
     let mut layers =
         vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
@@ -55,7 +89,7 @@ pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry
         // After logging has started, so that a failure is logged.
         daily::prune(&config.dir, service, config.keep_days, clock.wall().date_naive());
     }
-    Ok(Telemetry { _file: guard })
+    Ok(Telemetry { _file: guard, level: LogLevel(handles) })
 }
 
 /// Tries what [`start`] needs of `logging.dir`, and leaves nothing behind.
@@ -97,7 +131,7 @@ fn layer<W>(
     format: LogFormat,
     writer: W,
     colour: bool,
-    filter: EnvFilter,
+    filter: reload::Layer<EnvFilter, Registry>,
 ) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,

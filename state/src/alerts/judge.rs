@@ -125,19 +125,20 @@ impl Tracked {
 impl Alert {
     /// The severity only rises: what an operator was woken for does not become less by itself.
     fn update(&mut self, severity: Severity, found: Found) {
-        let Found { batch, detail, .. } = found;
+        let Found { batch, rounds, detail, .. } = found;
         self.severity = self.severity.max(severity);
-        (self.batch, self.detail) = (batch, detail);
+        (self.batch, self.rounds, self.detail) = (batch, rounds, detail);
     }
 }
 
 fn begun(about: &About, severity: Severity, found: Found, now: Moment, docs: &str) -> Alert {
-    let Found { since, batch, detail, .. } = found;
+    let Found { since, batch, rounds, detail, .. } = found;
     let held = about.levels.first().map_or(Duration::ZERO, |level| level.hold);
     Alert {
         name: about.name.to_owned(),
         severity,
         since: since.unwrap_or(now.wall - held),
+        rounds,
         batch,
         says: about.says.to_owned(),
         detail,
@@ -155,14 +156,14 @@ fn worded(alert: Alert, about: &About) -> Alert {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use shared::clock::Clock;
 
     use super::*;
     use crate::alerts::rules::{Level, Rule};
 
-    /// One figure, with a counter beside it.
-    struct Figure(f64);
+    /// One figure, which is an alert above 30.
+    pub(in crate::alerts) struct Figure(pub(in crate::alerts) f64);
 
     static RULES: &[Rule<Figure>] = &[Rule {
         about: About {

@@ -2,15 +2,15 @@
 //! replaced as a whole. Without it a restart sends what stands once more, so it is never worth ending a service for.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 use shared::lock::locked;
+use shared::private;
 
 use crate::alerts::judge::Before;
 use crate::alerts::outbox::Outbox;
@@ -36,14 +36,20 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Takes the alerts that stand, and the counters. True if there are others than before, or worse ones, or a counter
+    /// Takes the alerts that stand, and the counters. True if there are others than before, or worse or more of them, or a counter
     /// moved: what else changes with every look is not worth a write.
     pub(super) fn follow(&mut self, alerts: Vec<Alert>, counters: BTreeMap<String, u64>) -> bool {
-        let known = |alert: &Alert| (alert.name.clone(), alert.severity);
+        let known = |alert: &Alert| (alert.name.clone(), alert.severity, alert.rounds);
         let is_other = !self.standing.iter().map(known).eq(alerts.iter().map(known));
         let have_moved = self.counters != counters;
         (self.standing, self.counters) = (alerts, counters);
         is_other || have_moved
+    }
+
+    /// Targets of other names are forgotten; a new one has been sent nothing.
+    fn retarget(&mut self, targets: impl Iterator<Item = String>) {
+        let mut known = std::mem::take(&mut self.targets);
+        self.targets = targets.map(|name| (name.clone(), known.remove(&name).unwrap_or_default())).collect();
     }
 
     pub(super) fn before(&self) -> Before {
@@ -75,10 +81,14 @@ impl Keeper {
             }
             Kept::default()
         });
-        let mut known = std::mem::take(&mut kept.targets);
-        kept.targets = targets.map(|name| (name.clone(), known.remove(&name).unwrap_or_default())).collect();
+        kept.retarget(targets);
         let kept = Arc::new(Mutex::new(Kept { format: FORMAT, ..kept }));
         Self { path, kept, writing: Arc::default(), unwritten: Arc::default() }
+    }
+
+    /// From now on these are the targets. In memory: the file may be older, if the disk takes nothing.
+    pub(super) fn retarget(&self, targets: impl Iterator<Item = String>) {
+        self.kept().retarget(targets);
     }
 
     /// What is kept.
@@ -114,7 +124,7 @@ impl Keeper {
             return;
         }
         let (path, text) = (self.path.clone(), serde_json::to_vec(&*self.kept()).map_err(io::Error::other));
-        let writing = tokio::task::spawn_blocking(move || replace(&path, &text?)).await;
+        let writing = tokio::task::spawn_blocking(move || private::replace(&path, &text?)).await;
         if let Err(error) = writing.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             let path = self.path.display();
             tracing::warn!(%error, %path, "cannot note which alerts were sent; a restart may send them again");
@@ -129,17 +139,10 @@ fn read(path: &Path) -> io::Result<Kept> {
     if kept.format == FORMAT { Ok(kept) } else { Err(io::Error::other("it is of another version")) }
 }
 
-/// Writes another file, makes it durable, and renames it, so that a reader meets the old or the new one, whole.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = path.with_added_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&new, path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn names() -> impl Iterator<Item = String> {

@@ -134,6 +134,7 @@ mod tests {
             name: "upload_failing".to_owned(),
             severity: Severity::Critical,
             since: at("12:00:00"),
+            rounds: 0,
             batch: Some("019caedd-161f-7b12-a7e4-c08d39f61a2c".parse().unwrap()),
             says: "S3 takes no uploads".to_owned(),
             detail: "403 <AccessDenied> & more".to_owned(),

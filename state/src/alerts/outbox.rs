@@ -16,7 +16,7 @@ use crate::status::alert::Alert;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Event {
-    /// It began, or got worse.
+    /// It began, got worse, or there is more of it.
     Begun,
     /// It still stands.
     Stands,
@@ -47,6 +47,13 @@ struct Entry {
 struct Sent {
     at: DateTime<Utc>,
     severity: Severity,
+    #[serde(default)]
+    rounds: u64,
+}
+
+/// What a target is told again for.
+fn known(alert: &Alert) -> (Severity, u64) {
+    (alert.severity, alert.rounds)
 }
 
 /// A message that is to be sent.
@@ -64,7 +71,7 @@ impl Outbox {
         for alert in standing.iter().filter(|alert| alert.severity >= least) {
             match self.0.get_mut(&alert.name) {
                 Some(entry) => {
-                    changed |= entry.ended.take().is_some() || entry.alert.severity != alert.severity;
+                    changed |= entry.ended.take().is_some() || known(&entry.alert) != known(alert);
                     entry.alert = alert.clone();
                 }
                 None => {
@@ -105,7 +112,7 @@ impl Outbox {
                 _ => drop(self.0.remove(&due.alert.name)),
             }
         } else if let Some(entry) = self.0.get_mut(&due.alert.name) {
-            entry.sent = Some(Sent { at: now, severity: due.alert.severity });
+            entry.sent = Some(Sent { at: now, severity: due.alert.severity, rounds: due.alert.rounds });
             entry.failed = 0;
         }
     }
@@ -123,7 +130,9 @@ impl Entry {
         match (self.sent, self.ended) {
             (None, _) => Some(Event::Begun),
             (Some(_), Some(_)) => Some(Event::Resolved),
-            (Some(sent), None) if sent.severity < self.alert.severity => Some(Event::Begun),
+            (Some(sent), None) if sent.severity < self.alert.severity || sent.rounds < self.alert.rounds => {
+                Some(Event::Begun)
+            }
             (Some(sent), None) => (clock::age(sent.at, now) >= repeat).then_some(Event::Stands),
         }
     }
@@ -146,6 +155,7 @@ mod tests {
             name: name.to_owned(),
             severity,
             since: at(0),
+            rounds: 0,
             batch: None,
             says: String::new(),
             detail: String::new(),
@@ -191,6 +201,16 @@ mod tests {
             worst.follow(&standing, Severity::Critical, at(5));
             assert_eq!(send_all(&mut all, at(5)).len(), to_all);
             assert_eq!(send_all(&mut worst, at(5)).len(), to_worst);
+        }
+    }
+
+    #[test]
+    fn what_there_is_more_of_is_sent_again_and_once() {
+        let mut outbox = Outbox::default();
+        for (rounds, expected) in [(1, 1), (1, 0), (2, 1), (2, 0)] {
+            let standing = [Alert { rounds, ..alert("drift", Severity::Warning) }];
+            assert_eq!(outbox.follow(&standing, Severity::Warning, at(5)), expected == 1);
+            assert_eq!(send_all(&mut outbox, at(5)), vec![told(Event::Begun, "drift"); expected]);
         }
     }
 

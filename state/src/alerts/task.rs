@@ -30,6 +30,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// What a service gives for its alerts.
+#[derive(Clone)]
 pub struct Watch<F> {
     /// Its directory, which keeps what was sent.
     pub dir: PathBuf,
@@ -39,11 +40,52 @@ pub struct Watch<F> {
     pub look: F,
 }
 
-/// The task that judges a service and tells the targets of the configuration, until shutdown. Fails if no request could be
-/// sent with this configuration.
+/// The task that judges a service and tells the targets of the configuration, until shutdown. When another configuration
+/// comes, all of it ends, and begins again from what is kept in memory: the file of that is read once, at the start, since a
+/// full disk leaves it behind. Fails if no request could be sent with the first configuration.
 pub fn start<S, F>(
+    mut configs: watch::Receiver<Arc<Config>>,
+    watch: Watch<F>,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<Boxed<'static, ()>, Failure>
+where
+    S: Watched,
+    F: Fn() -> Result<S, Failure> + Clone + Send + Sync + 'static,
+{
+    let (clock, shutdown) = (clock.clone(), shutdown.clone());
+    let mut until = shutdown.child();
+    let first = configs.borrow_and_update().clone();
+    let keeper = Keeper::open(&watch.dir, target_names(&first));
+    let mut task = begin(&first, watch.clone(), keeper.clone(), &clock, &until)?;
+    Ok(Box::pin(async move {
+        loop {
+            tokio::select! {
+                () = &mut task => return,
+                Ok(()) = configs.changed() => {}
+            }
+            until.stop();
+            task.await;
+            watch.activity.forget(Component::Alerts);
+            until = shutdown.child();
+            let config = configs.borrow_and_update().clone();
+            keeper.retarget(target_names(&config));
+            match begin(&config, watch.clone(), keeper.clone(), &clock, &until) {
+                Ok(next) => task = next,
+                // The reload has checked what can be wrong.
+                Err(failure) => {
+                    tracing::warn!(%failure, "no alert is sent before a restart");
+                    return;
+                }
+            }
+        }
+    }))
+}
+
+fn begin<S, F>(
     config: &Config,
     watch: Watch<F>,
+    keeper: Keeper,
     clock: &Clock,
     shutdown: &Shutdown,
 ) -> Result<Boxed<'static, ()>, Failure>
@@ -53,8 +95,6 @@ where
 {
     known_names(config)?;
     let sender = Sender::new(&config.s3.egress)?;
-    let names = config.alert_targets.iter().map(|target| target.name.clone());
-    let keeper = Keeper::open(&watch.dir, names);
     let (changed, _) = watch::channel(0);
     let (well, seen_well) = watch::channel(None);
     let reporters: Vec<_> = (0..=config.alert_targets.len())
@@ -95,6 +135,10 @@ where
         while running.join_next().await.is_some() {}
         last.written(clock.sleep(LAST_WRITE)).await;
     }))
+}
+
+fn target_names(config: &Config) -> impl Iterator<Item = String> {
+    config.alert_targets.iter().map(|target| target.name.clone())
 }
 
 /// Fails if `alerts.off` has a name that no rule of either service has.
@@ -208,3 +252,6 @@ impl<F> Judging<F> {
         self.keeper.change(follow);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,7 @@ async fn try_one(
         name: "test".to_owned(),
         severity: Severity::Warning,
         since: now,
+        rounds: 0,
         batch: None,
         says: "this is a test, and nothing is wrong".to_owned(),
         detail: String::new(),

@@ -169,7 +169,7 @@ pub(crate) fn tone(line: &str) -> Option<Tone> {
         "▲" => Some(Tone::Yellow),
         "producer" | "ingester" if says(&["not running"]) => Some(Tone::Yellow),
         "stream" if says(&["never connected", "not connected"]) => Some(Tone::Yellow),
-        "paused" | "gaps" | "in" | "staged" => Some(Tone::Yellow),
+        "paused" | "gaps" | "in" | "staged" | "drift" => Some(Tone::Yellow),
         _ => None,
     }
 }

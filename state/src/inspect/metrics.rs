@@ -11,6 +11,7 @@ use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::activity::{Activity, Component, ComponentStatus, failing};
 use crate::status::alert::Alert;
+use crate::status::configuration::ConfigurationStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 type Gauge = (&'static str, &'static str, f64);
@@ -97,8 +98,36 @@ fn alert_gauges(page: &mut Page, service: &str, alerts: &[Alert]) {
     page.gauges("alerts", "1 while this alert stands", "alert", names.map(|name| (name, stands(name))));
 }
 
+/// Whether the service runs with the configuration that its file has. By the names that Prometheus gives its own.
+fn configuration(page: &mut Page, status: &ConfigurationStatus) {
+    let ConfigurationStatus { taken, failed, waiting, .. } = status;
+    let gauges: [Gauge; 3] = [
+        (
+            "config_last_reload_successful",
+            "0 if the latest reload of the configuration was refused",
+            f64::from(failed.is_none()),
+        ),
+        (
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration that counts was taken: at the latest reload that succeeded, or at the start",
+            taken.timestamp() as f64,
+        ),
+        (
+            "config_keys_waiting_for_restart",
+            "Keys whose changed values count only after a restart",
+            waiting.len() as f64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        page.gauge(name, help, value);
+    }
+}
+
 /// What the components of a service are doing.
 pub fn activity_figures(page: &mut Page, activity: &Activity, now: DateTime<Utc>) {
+    if let Some(status) = activity.configuration() {
+        configuration(page, &status);
+    }
     let components = activity.components();
     let longest = |since: &dyn Fn(&ComponentStatus) -> Option<DateTime<Utc>>| {
         let mut longest: BTreeMap<&'static str, f64> = BTreeMap::new();

@@ -147,6 +147,7 @@ fn new_batch(settings: &Settings, sums: &mut Sums, now: Moment) -> Numbered<Batc
         uncompared: Some(0),
         compared: None,
         pseudonym_key: settings.pseudonym_key.clone(),
+        pseudonym_spelling: settings.pseudonym_spelling.clone(),
     };
     Numbered { seq: next(&mut sums.next_batch), record }
 }

@@ -31,6 +31,7 @@ mod sessions;
 mod uploading;
 mod window;
 mod known;
+mod form;
 mod columns;
 mod batch_placeholder;
 mod chunk;
@@ -40,6 +41,7 @@ mod coverage;
 mod status;
 mod settings;
 
+pub use form::Form;
 pub use known::{HitSet, KnownHits};
 pub use pipeline::Committed;
 pub(crate) use reader::Figures;

@@ -84,6 +84,9 @@ pub struct BatchRecord {
     /// The key of the pseudonyms in its rows; none without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudonym_key: Option<String>,
+    /// How these pseudonyms are spelled; none without any, or of an earlier version, which did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_spelling: Option<String>,
 }
 
 impl BatchRecord {

@@ -35,7 +35,8 @@ pub struct Resumed {
 
 impl Log {
     /// Opens the log, creating it if there is none, and begins a new run. An open file and a filling batch go on, unless
-    /// the schema, the compression or the key of pseudonyms has changed since, or format 1 wrote them: then they are ended as they are.
+    /// the schema, the compression, or key or spelling of pseudonyms has changed since, or format 1 wrote them: then they are ended as
+    /// they are. An earlier version did not say how it spelled them: its filling batch with pseudonyms ends too.
     ///
     /// The filling batch gets a new id. Nothing of it went to S3, and this may be a copy of a log that goes on too: what
     /// either of them seals has a name of its own, so that no object overwrites another one's content.
@@ -149,6 +150,7 @@ fn renew_batch(filling: &mut Filling, settings: &Settings, change: &mut Change) 
     record.schema == settings.schema
         && record.compression == settings.compression
         && record.pseudonym_key == settings.pseudonym_key
+        && record.pseudonym_spelling == settings.pseudonym_spelling
 }
 
 /// Keeps the names of the columns that rows are made for from now on, and those of what is not yet published.

@@ -38,6 +38,8 @@ pub struct Settings {
     pub connections: u8,
     /// The id of the key of the pseudonyms in rows; none without any.
     pub pseudonym_key: Option<String>,
+    /// How these pseudonyms are spelled, and how long they are; none without any.
+    pub pseudonym_spelling: Option<String>,
 }
 
 impl Settings {
@@ -46,7 +48,8 @@ impl Settings {
         format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest)
     }
 
-    /// The settings a configuration asks for. Only the producer knows the id of its key of pseudonyms.
+    /// The settings a configuration asks for. Only the producer knows its pseudonyms:
+    /// [`Settings::with_pseudonyms_of`].
     pub fn of(config: &Config, schema: &Schema) -> Self {
         Self {
             dir: config.log.dir.clone(),
@@ -69,6 +72,7 @@ impl Settings {
             gap_tolerance: config.log.gap_tolerance.0,
             connections: config.adobe.connections,
             pseudonym_key: None,
+            pseudonym_spelling: None,
         }
     }
 }

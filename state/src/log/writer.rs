@@ -12,6 +12,7 @@ use crate::failpoints::reached;
 use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::Sight;
 use crate::log::filling::{Filling, Stage};
+use crate::log::form::Form;
 use crate::log::known::KnownHits;
 use crate::log::pipeline::{Committed, Cut, Pipeline};
 use crate::log::reader::LogReader;
@@ -172,7 +173,7 @@ impl Log {
     /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::next_durable`] returns
     /// what is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
     pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
-        self.cut_off(now.into(), false)
+        self.cut_off(now.into(), false, None)
     }
 
     /// The next durable commits: their records, and no others, are accepted. Waits for ever while none is under way.
@@ -192,14 +193,20 @@ impl Log {
 
     /// As [`Log::submit`], and waits until everything submitted is durable.
     pub fn commit(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
-        self.cut_off(now.into(), false)?;
+        self.cut_off(now.into(), false, None)?;
         self.wait()
     }
 
     /// As [`Log::commit`]; closes the open file and seals the filling batch whatever their size.
     pub fn seal_all(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
-        self.cut_off(now.into(), true)?;
+        self.cut_off(now.into(), true, None)?;
         self.wait()
+    }
+
+    /// Rows staged from now on have this form. If those before have another, one commit takes them, ends their file and their
+    /// batch, and keeps what the next batch needs: a crash leaves all of it or nothing. As [`Log::submit`] it does not wait.
+    pub fn begin_form(&mut self, form: &Form, now: impl Into<Moment>) -> Result<(), LogError> {
+        if form.fits(&self.settings) { Ok(()) } else { self.cut_off(now.into(), true, Some(form)) }
     }
 
     fn wait(&mut self) -> Result<Committed, LogError> {
@@ -215,7 +222,8 @@ impl Log {
         cut.done
     }
 
-    fn cut_off(&mut self, now: Moment, end: bool) -> Result<(), LogError> {
+    /// One commit of what is staged; with `end`, of the end of file and batch; and of the `next` form of rows.
+    fn cut_off(&mut self, now: Moment, end: bool, next: Option<&Form>) -> Result<(), LogError> {
         let mut cut = Cut::default();
         // Only what is sealed goes to S3, and a full log accepts nothing more before some of it went.
         let end = end || self.is_full();
@@ -230,6 +238,9 @@ impl Log {
         let Self { settings, sums, window, filling, sessions, .. } = self;
         filling.close_file_if_due(&mut cut, settings, now.steady, end)?;
         filling.seal_batch_if_due(&mut cut, settings, sums, now, end)?;
+        if let Some(form) = next {
+            form.begin(&self.uploading.store, settings, &mut cut.change)?;
+        }
         sessions.settle_due(now.steady, sums);
         window.forget(&self.uploading.store, &mut cut.change, sums)?;
         let settled_any = sessions.cut(now.wall, &mut cut.change);

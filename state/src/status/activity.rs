@@ -14,6 +14,7 @@ use shared::human;
 use shared::lock::locked;
 
 use crate::status::alert::Alert;
+use crate::status::configuration::{ConfigurationStatus, FailedReload};
 
 /// Characters of a reason to keep.
 const REASON_CHARS: usize = 1_000;
@@ -38,6 +39,8 @@ pub enum Component {
     Reconcile,
     /// Both tell what needs an operator, and that all is well.
     Alerts,
+    /// Both read their configuration again. It fails while the latest reload was refused.
+    Config,
 }
 
 impl Component {
@@ -53,6 +56,7 @@ impl Component {
             Self::Archive => "archive",
             Self::Reconcile => "reconcile",
             Self::Alerts => "alerts",
+            Self::Config => "config",
         }
     }
 }
@@ -125,13 +129,15 @@ struct Inner {
     components: BTreeMap<(Component, Option<u8>), State>,
     failures: FailureCounts,
     alerts: Vec<Alert>,
+    configuration: Option<ConfigurationStatus>,
 }
 
 impl Activity {
     /// An activity in which nothing was reported yet.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, inner: Arc::default() }
+        let configuration = Some(ConfigurationStatus::of_start(clock.wall()));
+        Self { clock, inner: Arc::new(Mutex::new(Inner { configuration, ..Inner::default() })) }
     }
 
     /// Where the only component that does this job reports.
@@ -163,6 +169,32 @@ impl Activity {
 
     pub(crate) fn set_alerts(&self, alerts: Vec<Alert>) {
         self.inner().alerts = alerts;
+    }
+
+    /// Forgets what those that do this job have reported: others take their place.
+    pub(crate) fn forget(&self, job: Component) {
+        self.inner().components.retain(|(component, _), _| *component != job);
+    }
+
+    /// Which configuration the service runs with.
+    #[must_use]
+    pub fn configuration(&self) -> Option<ConfigurationStatus> {
+        self.inner().configuration.clone()
+    }
+
+    pub(crate) fn configuration_taken(&self, waiting: Vec<String>) {
+        let taken = self.clock.wall();
+        if let Some(status) = &mut self.inner().configuration {
+            let reloads = status.reloads + 1;
+            *status = ConfigurationStatus { taken, reloads, failed: None, waiting };
+        }
+    }
+
+    pub(crate) fn configuration_refused(&self, why: &str) {
+        let (at, why) = (self.clock.wall(), human::beginning(why, REASON_CHARS).into_owned());
+        if let Some(status) = &mut self.inner().configuration {
+            status.failed = Some(FailedReload { at, why });
+        }
     }
 
     /// Failures since the process started.

@@ -15,6 +15,9 @@ pub struct Alert {
     pub severity: Severity,
     /// Since when it is so.
     pub since: DateTime<Utc>,
+    /// How often something was added to it: targets are told again when it grows.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub rounds: u64,
     /// The batch that has waited longest for it, if it concerns batches.
     pub batch: Option<BatchId>,
     /// What is wrong, in a few words.
@@ -25,4 +28,9 @@ pub struct Alert {
     pub todo: String,
     /// The heading of docs/OPERATIONS.md that explains it, as it stands in a link.
     pub docs: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_first(rounds: &u64) -> bool {
+    *rounds == 0
 }

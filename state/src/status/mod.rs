@@ -5,10 +5,13 @@
 pub(crate) mod service;
 pub mod feed;
 mod overdue;
+pub mod batch_detail;
 pub mod snapshot;
 pub mod history;
 pub mod activity;
 pub mod tap;
 pub mod alert;
+pub mod drift;
+pub mod configuration;
 
 pub use service::{note_replayed, set_pause};

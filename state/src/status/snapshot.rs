@@ -8,16 +8,14 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::exit::Failure;
 use shared::ids::{BatchId, BatchPrefix, Instance};
-use shared::layout::Compression;
 use shared::seal::Counts;
 
 use crate::loads::{LedgerMark, Load, Paused, Sums};
-use crate::log::{
-    BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
-    Session, Upload,
-};
+use crate::log::{BatchRecord, BatchStatus, Dedup, Figures, Gap, GapTotals, LogError, LogReader, Session};
 use crate::status::activity::ComponentStatus;
 use crate::status::alert::Alert;
+use crate::status::configuration::ConfigurationStatus;
+use crate::status::drift::DriftSnapshot;
 use crate::status::history::Reading;
 
 /// Version of the JSON; it grows when the meaning of a field changes or a field goes.
@@ -60,9 +58,15 @@ pub struct ProducerSnapshot {
     /// What the service counted since it started; None when it does not run.
     #[serde(default)]
     pub counters: Option<CountersSnapshot>,
+    /// What of the stream is not as it was; None when the service does not run.
+    #[serde(default)]
+    pub drift: Option<Box<DriftSnapshot>>,
     /// What needs an operator, as the service judges; empty when it does not run.
     #[serde(default)]
     pub alerts: Vec<Alert>,
+    /// Which configuration the service runs with; None when it does not run.
+    #[serde(default)]
+    pub configuration: Option<ConfigurationStatus>,
 }
 
 /// What a producer counted since it started, and the log does not.
@@ -150,7 +154,9 @@ impl LogReader {
             sessions,
             components: Vec::new(),
             counters: None,
+            drift: None,
             alerts: Vec::new(),
+            configuration: None,
         })
     }
 }
@@ -188,39 +194,6 @@ pub struct BatchSnapshot {
     pub published: Option<DateTime<Utc>>,
 }
 
-/// Everything the producer's log has of one batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct BatchDetail {
-    #[serde(flatten)]
-    pub summary: BatchSnapshot,
-    pub instance: Instance,
-    pub schema: String,
-    pub compression: Compression,
-    pub place: String,
-    /// Lowest `receivedTimeGMT` of its hits.
-    pub first_received: Option<DateTime<Utc>>,
-    pub last_received: Option<DateTime<Utc>>,
-    /// Outcomes of the records received since the batch before; None until it is sealed.
-    pub counts: Option<Counts>,
-    /// Its files in order; None once it is published: then batch.json in S3 lists them.
-    pub file_list: Option<Vec<FileDetail>>,
-}
-
-/// A file of a batch that is not published.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct FileDetail {
-    pub no: u32,
-    /// `open`, `closed` or `uploaded`.
-    pub status: String,
-    pub rows: u64,
-    /// Bytes of its rows, uncompressed.
-    pub bytes: u64,
-    pub opened: DateTime<Utc>,
-    pub uploaded: Option<Upload>,
-}
-
 /// The batches whose id begins with a prefix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Matching<T> {
@@ -244,7 +217,7 @@ impl<T> Matching<T> {
 
 impl BatchSnapshot {
     /// A batch of which so many files stand in S3 and have their record still.
-    fn new(record: &BatchRecord, uploaded: u32) -> Self {
+    pub(super) fn new(record: &BatchRecord, uploaded: u32) -> Self {
         let published = record.status == BatchStatus::Published;
         Self {
             batch: record.id,
@@ -257,37 +230,6 @@ impl BatchSnapshot {
             sealed: record.sealed,
             published: record.published,
         }
-    }
-}
-
-impl FileDetail {
-    fn new(file: FileRecord) -> Self {
-        let (status, uploaded) = match file.status {
-            FileStatus::Open => ("open", None),
-            FileStatus::Closed => ("closed", None),
-            FileStatus::Uploaded(upload) => ("uploaded", Some(upload)),
-        };
-        let FileRecord { no, rows, bytes, opened, .. } = file;
-        Self { no, status: status.to_owned(), rows, bytes, opened, uploaded }
-    }
-}
-
-impl BatchDetail {
-    pub(crate) fn read(log: &LogReader, seq: u64, record: BatchRecord) -> Result<Self, LogError> {
-        let (record, files) = log.with_files(seq, record)?;
-        let file_list: Option<Vec<_>> = files.map(|files| files.into_iter().map(FileDetail::new).collect());
-        let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
-        Ok(Self {
-            summary: BatchSnapshot::new(&record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
-            instance: log.instance()?,
-            schema: record.schema,
-            compression: record.compression,
-            place: record.place,
-            first_received: record.first_received,
-            last_received: record.last_received,
-            counts: record.sealed.map(|_| record.counts),
-            file_list,
-        })
     }
 }
 
@@ -310,8 +252,7 @@ pub struct IngesterSnapshot {
     /// Batches that are held back so that one COPY loads many; None when none is, or the service does not run.
     #[serde(default)]
     pub held_back: Option<HeldBack>,
-    /// When loading was last paused or batches were held back, as far as a running service saw since its start: what waits
-    /// is late only from then on.
+    /// When loading was last paused or held back, as far as this run saw: what waits is late only from then on.
     #[serde(default)]
     pub idle_until: Option<DateTime<Utc>>,
     /// Sums over all staged loads.
@@ -329,6 +270,9 @@ pub struct IngesterSnapshot {
     /// What needs an operator, as the service judges; empty when it does not run.
     #[serde(default)]
     pub alerts: Vec<Alert>,
+    /// Which configuration the service runs with; None when it does not run.
+    #[serde(default)]
+    pub configuration: Option<ConfigurationStatus>,
 }
 
 /// Batches that wait for more of them (`ingester.load_interval`, `ingester.load_rows`).

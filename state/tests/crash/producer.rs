@@ -12,7 +12,7 @@ use shared::clock::Clock;
 use state::failpoints;
 use state::log::{Chosen, Committed, FileStatus, Log, LogReader, Resumed, Staged, Upload};
 
-use super::records::{CONNECTIONS, Token, settings};
+use super::records::{CONNECTIONS, FORMS, Token, form, settings};
 use super::standin::{self, Objects};
 use super::support::now;
 
@@ -84,6 +84,7 @@ pub(crate) fn run() {
         work,
         sealed: BTreeSet::new(),
         rejects_under_way: false,
+        form: 0,
         run: number(RUN),
         next_hit: number(FIRST_HIT),
         sent: 0,
@@ -115,6 +116,8 @@ struct Writer {
     /// Batches that wait for the last of their files.
     sealed: BTreeSet<u64>,
     rejects_under_way: bool,
+    /// That of the rows now.
+    form: u8,
     run: u64,
     next_hit: u64,
     /// Records sent that are sent once only.
@@ -172,6 +175,9 @@ impl Writer {
             say(&format!("try {tokens}"));
             self.log.submit(now()).unwrap();
         }
+        if self.random.u8(..12) == 0 {
+            self.change_form();
+        }
         let records = self.random.usize(..80);
         let tokens = self.stage(records);
         say(&format!("try {tokens}"));
@@ -180,6 +186,16 @@ impl Writer {
         say(&format!("accepted {}", serde_json::to_string(&self.log.totals()).unwrap()));
         self.upload(&sealed);
         self.publish_what_is_up();
+    }
+
+    /// As when the configuration of a producer changes: what is staged and the change are one commit.
+    fn change_form(&mut self) {
+        let records = self.random.usize(..20);
+        let tokens = self.stage(records);
+        say(&format!("try {tokens}"));
+        self.form = (self.form + self.random.u8(1..FORMS)) % FORMS;
+        say(&format!("form {}", self.form));
+        self.log.begin_form(&form(self.form), now()).unwrap();
     }
 
     /// Stages some records and returns their tokens.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use state::log::{HitId, Settings};
+use state::log::{Form, HitId, Settings};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Connections that read the stream.
@@ -21,6 +21,15 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         connections: CONNECTIONS,
         ..crate::support::settings(dir)
     }
+}
+
+/// Forms that rows may have; the first is that of [`settings`].
+pub(crate) const FORMS: u8 = 3;
+
+/// A form by its number.
+pub(crate) fn form(number: u8) -> Form {
+    let schema = if number == 0 { settings(Path::new("")).schema } else { format!("{number:016x}") };
+    Form { schema, columns: vec![format!("column_{number}")], pseudonym_key: None, pseudonym_spelling: None }
 }
 
 /// A record of the stream.

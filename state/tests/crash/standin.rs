@@ -85,6 +85,7 @@ pub(crate) fn seal(batch: &BatchRecord, files: &[FileRecord]) -> Option<Vec<u8>>
         schema: batch.schema.clone(),
         columns: None,
         pseudonym_key: None,
+        forgotten: None,
         compression: batch.compression,
         rows: batch.rows,
         bytes: listed.iter().map(|file| file.bytes).sum(),

@@ -257,6 +257,15 @@ impl Expected {
         (closed, sealed)
     }
 
+    /// Rows of this schema come from now on, and what is staged is committed. Returns the file it closes and the batch it
+    /// seals.
+    pub(crate) fn begin_form(&mut self, schema: &str) -> (Option<u64>, Option<u64>) {
+        let is_other = self.settings.schema != schema;
+        let ends = self.commit(is_other);
+        schema.clone_into(&mut self.settings.schema);
+        ends
+    }
+
     fn append(&mut self, row: Vec<u8>, received: Option<DateTime<Utc>>, uncompared: bool) {
         let (now, durable) = (self.now, &mut self.durable);
         if durable.batches.last_key_value().is_none_or(|(_, batch)| batch.status != BatchStatus::Filling) {

@@ -18,7 +18,7 @@ use proptest::test_runner::FileFailurePersistence;
 use shared::clock::Moment;
 use shared::ids::{BatchId, RunId};
 use state::log::{
-    BatchStatus, Chosen, FileStatus, HitId, Log, RejectLine, Resumed, Settings, Staged, Upload,
+    BatchStatus, Chosen, FileStatus, Form, HitId, Log, RejectLine, Resumed, Settings, Staged, Upload,
 };
 use support::number_from_env;
 
@@ -47,6 +47,8 @@ enum Operation {
     SessionStarts(u8),
     SessionEnds(u8),
     Pass(u16),
+    /// Rows of this schema come from now on.
+    Form(usize),
     /// The process ends without a word; the next one works with this schema and this many hits.
     Reopen(usize, usize),
 }
@@ -72,6 +74,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..CONNECTIONS).prop_map(O::SessionStarts),
         1 => (0..CONNECTIONS).prop_map(O::SessionEnds),
         4 => prop_oneof![0_u16..5, 5_u16..70, 300_u16..1_500].prop_map(O::Pass),
+        1 => (0..SCHEMAS.len()).prop_map(O::Form),
         2 => (prop_oneof![4 => Just(0_usize), 1 => Just(1)], 5_usize..40).prop_map(|(s, h)| O::Reopen(s, h)),
     ]
 }
@@ -181,6 +184,7 @@ impl Run {
                 assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
             }
             Operation::Pass(seconds) => self.expected.now += TimeDelta::seconds(seconds.into()),
+            Operation::Form(schema) => self.begin_form(SCHEMAS[schema]),
             Operation::Reopen(schema, dedup_hits) => self.reopen(schema, dedup_hits),
         }
     }
@@ -203,6 +207,15 @@ impl Run {
         let done = if end { log.seal_all(now) } else { log.commit(now) }.unwrap();
         assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
         assert_eq!(done.counts, self.expected.durable.totals.since(&before));
+    }
+
+    fn begin_form(&mut self, schema: &str) {
+        let now = self.expected.now;
+        let (closed, sealed) = self.expected.begin_form(schema);
+        let form = Form { schema: schema.to_owned(), ..Form::default() };
+        self.log().begin_form(&form, now).unwrap();
+        let done = self.log().commit(now).unwrap();
+        assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
     }
 
     /// Any file, whatever its state: an illegal move is refused.

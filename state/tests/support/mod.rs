@@ -47,6 +47,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
         pseudonym_key: None,
+        pseudonym_spelling: None,
     }
 }
 

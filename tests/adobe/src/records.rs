@@ -49,6 +49,9 @@ pub struct Plan {
     pub late_per_mille: u32,
     /// By how many seconds of stream time those are late, at least and at most.
     pub late_between: (u64, u64),
+    /// From this hit on, records are as since Adobe's release of 2026-04-13: eVars are cut at 255 bytes, and one hit in four
+    /// has no `userAgent`.
+    pub release_from: Option<u64>,
 }
 
 impl Default for Plan {
@@ -66,6 +69,7 @@ impl Default for Plan {
             late_seconds: 0,
             late_per_mille: 0,
             late_between: (600, 12_600),
+            release_from: None,
         }
     }
 }
@@ -286,7 +290,24 @@ impl Generator {
     }
 
     fn evar(&self, index: u64, which: For) -> Value {
-        Value::of(self.draw(index, which))
+        self.released(index, Value::of(self.draw(index, which)))
+    }
+
+    /// Whether the hit is as since the release of 2026-04-13.
+    #[must_use]
+    pub fn is_released(&self, index: u64) -> bool {
+        self.plan.release_from.is_some_and(|from| index >= from)
+    }
+
+    /// The value of an eVar as this hit has it.
+    fn released(&self, index: u64, value: Value) -> Value {
+        if self.is_released(index) { value.cut() } else { value }
+    }
+
+    /// Whether the hit comes without its `userAgent`.
+    #[must_use]
+    pub fn lacks_agent(&self, index: u64) -> bool {
+        self.is_released(index) && self.draw(index, For::Agent).is_multiple_of(4)
     }
 
     fn browser_width(&self, index: u64) -> Option<u64> {

@@ -13,10 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
+use bench::stream::{self, CHUNK};
 use bench::{cpu_time, log_settings, median, schema};
 use chrono::Utc;
-use flate2::write::GzEncoder;
-use flate2::{Compression, Decompress, FlushDecompress, Status};
 use producer::Counters;
 use producer::Transform;
 use producer::{ConnectionEvent, Decoded};
@@ -27,15 +26,11 @@ use tokio::sync::mpsc;
 
 const TURNS: usize = 9;
 const RECORDS: u64 = 40_000;
-/// Records between two flushes: what comes together at some thousand hits a second.
-const FLUSH_EVERY: u64 = 100;
-/// Bytes of a chunk of the body.
-const CHUNK: usize = 16 << 10;
 const MAX_RECORD: usize = 1 << 20;
 
 struct Stream {
     gzip: Vec<u8>,
-    text_bytes: usize,
+    text_bytes: u64,
     hits: Vec<HitId>,
 }
 
@@ -43,30 +38,19 @@ impl Stream {
     /// One member, flushed now and then, as Adobe sends it.
     fn make() -> Self {
         let generator = Generator::new(Plan { hits: u64::MAX, ..Plan::default() });
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        let (mut record, mut text_bytes, mut hits) = (Vec::new(), 0, Vec::new());
-        for index in 0..RECORDS {
-            record.clear();
-            generator.write_hit(index, &mut record);
-            text_bytes += record.len();
+        let id = |index| {
             let (high, low) = generator.hit_id(index);
-            hits.push(HitId { high, low });
-            encoder.write_all(&record).unwrap();
-            if index.is_multiple_of(FLUSH_EVERY) {
-                encoder.flush().unwrap();
-            }
-        }
+            HitId { high, low }
+        };
+        let (encoder, text_bytes) = stream::compress(&generator, 0..RECORDS).unwrap();
+        let hits = (0..RECORDS).map(id).collect();
         Self { gzip: encoder.finish().unwrap(), text_bytes, hits }
     }
 
     /// As an answer over HTTP.
     fn answer(&self) -> Vec<u8> {
         let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-        for chunk in self.gzip.chunks(CHUNK) {
-            write!(answer, "{:x}\r\n", chunk.len()).unwrap();
-            answer.extend_from_slice(chunk);
-            answer.extend_from_slice(b"\r\n");
-        }
+        answer.extend(stream::chunked(&self.gzip).unwrap());
         answer.extend_from_slice(b"0\r\n\r\n");
         answer
     }
@@ -81,7 +65,7 @@ fn main() {
     let transform = Transform::new(&schema(1, 0, 0).unwrap(), &[]).unwrap();
     println!(
         "{RECORDS} records of {} bytes, gzip {:.1}:1; median of {TURNS} turns\n",
-        stream.text_bytes as u64 / RECORDS,
+        stream.text_bytes / RECORDS,
         stream.text_bytes as f64 / stream.gzip.len() as f64
     );
     let known: KnownHits = stream.hits.iter().copied().collect();
@@ -147,21 +131,10 @@ fn since((start, cpu): (Instant, Duration)) -> (Duration, Duration) {
     (start.elapsed(), cpu_time() - cpu)
 }
 
-/// The same inflater as the producer's, and nothing else.
+/// The limit.
 fn inflate(stream: &Stream) -> (Duration, Duration) {
-    let mut piece = vec![0; producer::PIECE_BYTES];
     let start = (Instant::now(), cpu_time());
-    let mut inflater = Decompress::new_gzip(15);
-    let mut rest = &stream.gzip[..];
-    loop {
-        let before = inflater.total_in();
-        let status = inflater.decompress(rest, &mut piece, FlushDecompress::None).unwrap();
-        rest = &rest[(inflater.total_in() - before) as usize..];
-        if status == Status::StreamEnd {
-            break;
-        }
-    }
-    assert_eq!(inflater.total_out(), stream.text_bytes as u64);
+    bench::inflate(&stream.gzip, stream.text_bytes).unwrap();
     since(start)
 }
 

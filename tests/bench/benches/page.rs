@@ -74,7 +74,8 @@ fn measure(pairs: usize) {
     let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let made = Arc::new(AtomicU64::new(0));
     let (board, clock) = (board(config, log.reader(), made.clone()), Clock::system());
-    runtime.spawn(shared::admin::serve(at.to_string(), Secret::default(), board, clock, Shutdown::new()));
+    let (_, token) = tokio::sync::watch::channel(Secret::default());
+    runtime.spawn(shared::admin::serve(at.to_string(), token, board, clock, Shutdown::new()));
     let bytes = runtime.block_on(first_answer(at));
     println!("1,000 batches wait in the log and 1,000 for a load: the page's data are {} KB", bytes / 1_000);
     let mut browsers = Helper::start(&[BROWSE, &at.to_string()]).unwrap();

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
 use bench::batches::{self, Batch};
-use bench::{Rows, median, schema_of_75};
+use bench::{Rows, median, schema_file, schema_of_75};
 use chrono::DateTime;
 use redshift::{Kind, Seen};
 use sandbox::config::{Shape, pipeline};
@@ -26,7 +26,7 @@ use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service};
 use sandbox::standins::{PASSWORD, Standins, USER, plan, session};
 use shared::ids::{BatchId, RunId};
-use shared::schema::{Column, Schema};
+use shared::schema::Schema;
 use shared::seal::Compared;
 use tempfile::TempDir;
 
@@ -89,18 +89,6 @@ struct World {
     schema: Schema,
     run: RunId,
     made: u64,
-}
-
-/// The schema as a file.
-fn schema_file(schema: &Schema) -> String {
-    let column = |column: &Column| {
-        let paths: Vec<String> = column.paths.iter().map(ToString::to_string).collect();
-        let Column { name, kind, sql_type, rule, .. } = column;
-        format!(
-            "[[column]]\nname = {name:?}\nkind = \"{kind}\"\ntype = \"{sql_type}\"\nrule = \"{rule}\"\npaths = {paths:?}\n"
-        )
-    };
-    schema.columns.iter().map(column).collect()
 }
 
 impl World {

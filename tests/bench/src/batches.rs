@@ -59,6 +59,7 @@ pub fn write(folder_of_bucket: &Path, bucket: &str, batch: &Batch<'_>) -> anyhow
         sealed: Utc::now(),
         schema: batch.schema.to_owned(),
         pseudonym_key: None,
+        forgotten: None,
         columns: None,
         compression: Compression::None,
         rows,

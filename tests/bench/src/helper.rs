@@ -15,13 +15,14 @@ impl Helper {
     /// # Errors
     /// When it cannot be started, or ends.
     pub fn start(args: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let child = Command::new(std::env::current_exe()?)
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        child.stdout.as_mut().context("no output")?.read_exact(&mut [0])?;
-        Ok(Self(child))
+        let mut helper = Self(child);
+        helper.hear()?;
+        Ok(helper)
     }
 
     /// Its id.
@@ -38,6 +39,16 @@ impl Helper {
         let input = self.0.stdin.as_mut().context("no input")?;
         input.write_all(&[what])?;
         Ok(input.flush()?)
+    }
+
+    /// Waits until it says one thing more.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn hear(&mut self) -> anyhow::Result<u8> {
+        let mut said = [0];
+        self.0.stdout.as_mut().context("no output")?.read_exact(&mut said)?;
+        Ok(said[0])
     }
 
     /// Tells it to end, and returns what it says then.

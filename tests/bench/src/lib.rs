@@ -3,17 +3,15 @@
 pub mod batches;
 pub mod helper;
 pub mod pending;
+pub mod stream;
 
 use std::ops::Range;
-use std::path::Path;
 use std::time::Duration;
 
 use adobe::{Generator, Plan};
+pub use counts::{FIVE, inflate, log_settings, protecting, schema, schema_of_75};
 use producer::{HitId, Outcome, Transform};
-use shared::ids::Instance;
-use shared::layout::Compression;
-use shared::schema::Schema;
-use state::log::Settings;
+use shared::schema::{Column, Schema};
 
 /// Rows made by the producer's transform, and the identities of their hits.
 #[derive(Debug, Default)]
@@ -75,31 +73,6 @@ impl Rows {
     }
 }
 
-/// The first `general` columns of the built-in schema, eVars 1 to `evars` and props 1 to `props`.
-///
-/// # Errors
-/// Never, as long as the built-in schema is legal.
-pub fn schema(general: usize, evars: u32, props: u32) -> anyhow::Result<Schema> {
-    let all = Schema::default().columns;
-    let chosen = |prefix: &str, max: u32| {
-        let number = |name: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<u32>().ok());
-        let chosen = all.iter().filter(|column| number(&column.name).is_some_and(|n| n <= max));
-        chosen.cloned().collect::<Vec<_>>()
-    };
-    let mut columns: Vec<_> = all.iter().take(general).cloned().collect();
-    columns.extend(chosen("evar", evars));
-    columns.extend(chosen("prop", props));
-    Ok(Schema::new(columns, "benchmark")?)
-}
-
-/// 75 columns, as many sites load: 38 general ones, 25 eVars, 12 props.
-///
-/// # Errors
-/// As [`schema`].
-pub fn schema_of_75() -> anyhow::Result<Schema> {
-    schema(38, 25, 12)
-}
-
 /// 400 columns: all general ones but those whose numbers a `serde_json::Value` cannot print as they were sent, 200
 /// eVars, all props, and 59 events.
 ///
@@ -117,6 +90,19 @@ pub fn schema_of_400() -> anyhow::Result<Schema> {
             || events.contains(&column.name.as_str())
     }));
     Ok(Schema::new(columns, "benchmark")?)
+}
+
+/// The schema as a file.
+#[must_use]
+pub fn schema_file(schema: &Schema) -> String {
+    let column = |column: &Column| {
+        let paths: Vec<String> = column.paths.iter().map(ToString::to_string).collect();
+        let Column { name, kind, sql_type, rule, .. } = column;
+        format!(
+            "[[column]]\nname = {name:?}\nkind = \"{kind}\"\ntype = \"{sql_type}\"\nrule = \"{rule}\"\npaths = {paths:?}\n"
+        )
+    };
+    schema.columns.iter().map(column).collect()
 }
 
 /// The middle of several measurements.
@@ -140,33 +126,4 @@ pub fn cpu_time_of(process: &str) -> Duration {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
     Duration::from_millis(10 * ticks.sum::<u64>())
-}
-
-/// The settings of a log in `dir`, as the configuration has them by default.
-///
-/// # Errors
-/// Never, as long as the name of the instance is legal.
-pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
-    Ok(Settings {
-        dir: dir.to_owned(),
-        instance: Instance::try_from("bench".to_owned())?,
-        schema: "0123456789abcdef".to_owned(),
-        columns: Vec::new(),
-        compression: Compression::Zstd,
-        place: "s3://bucket/ToIngest/".to_owned(),
-        commit_rows: 10_000,
-        commit_interval: Duration::from_secs(60),
-        records_per_file: 1_000,
-        max_file_bytes: 64 << 20,
-        max_file_age: Duration::from_secs(60),
-        files_per_batch: 10,
-        max_batch_age: Duration::from_secs(300),
-        max_bytes: 20 << 30,
-        cache: 32 << 20,
-        dedup_window: Duration::from_secs(7200),
-        dedup_hits: 5_000_000,
-        gap_tolerance: Duration::from_secs(60),
-        connections: 1,
-        pseudonym_key: None,
-    })
 }

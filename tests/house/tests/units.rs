@@ -63,6 +63,7 @@ fn a_unit_waits_for_ready_watches_and_does_not_repeat_what_an_operator_must_mend
         assert_eq!(values(&unit, "Type"), ["notify"]);
         assert_eq!(values(&unit, "WatchdogSec"), ["3min"]);
         assert_eq!(values(&unit, "Restart"), ["on-failure"]);
+        assert_eq!(values(&unit, "ExecReload"), ["/bin/kill -HUP $MAINPID"]);
         let kept: Vec<_> = values(&unit, "RestartPreventExitStatus")[0].split(' ').collect();
         assert_eq!(kept, ["64", "65", "77", "78"]);
         let said = "exit codes 64, 65, 77 and 78";

@@ -109,6 +109,18 @@ CREATE OR REPLACE FUNCTION standin.make_user(name text) RETURNS void LANGUAGE pl
         END IF;
     END $$;
 
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE.html . Roles are superusers here only because PostgreSQL
+-- would ask for more than Redshift does: the right to alter is the owner's.
+CREATE OR REPLACE FUNCTION standin.must_own(of_schema text, of_table text) RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        IF EXISTS (
+            SELECT 1 FROM pg_class
+            WHERE oid = to_regclass(format('%I.%I', of_schema, of_table)) AND pg_get_userbyid(relowner) <> current_user
+        ) THEN
+            RAISE EXCEPTION 'must be owner of relation %', of_table USING ERRCODE = '42501';
+        END IF;
+    END $$;
+
 -- Where a name without a schema leads: a temporary table of the session hides another of its name.
 CREATE OR REPLACE FUNCTION standin.is_temporary(name text) RETURNS boolean LANGUAGE sql AS
     $$ SELECT to_regclass('pg_temp.' || quote_ident(name)) IS NOT NULL $$;

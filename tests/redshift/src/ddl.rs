@@ -67,6 +67,11 @@ impl TableName {
         self.refuse_if(condition, message).replacen("WHERE EXISTS", "WHERE NOT EXISTS", 1)
     }
 
+    /// Fails unless the table belongs to the user of the session, or is not there.
+    pub(crate) fn must_own(&self) -> String {
+        format!("SELECT standin.must_own({}, {})", literal(&self.schema), literal(&self.table))
+    }
+
     /// Lets PostgreSQL find the rows of a range of the sort key without reading the whole table, as zone maps do.
     pub(crate) fn keep_sorted(&self) -> String {
         format!("SELECT standin.keep_sorted({}, {})", literal(&self.schema), literal(&self.table))
@@ -286,6 +291,16 @@ pub(crate) fn alter_table(alter: &AlterTable, layout: Layout) -> Result<(Vec<Str
     let [operation] = alter.operations.as_slice() else {
         return Err(SqlError::refused("several changes in one ALTER TABLE: Redshift takes one at a time"));
     };
+    let (mut statements, in_transaction) = change(&table, operation, layout)?;
+    statements.insert(0, table.must_own());
+    Ok((statements, in_transaction))
+}
+
+fn change(
+    table: &TableName,
+    operation: &AlterTableOperation,
+    layout: Layout,
+) -> Result<(Vec<String>, bool), SqlError> {
     match operation {
         AlterTableOperation::AddColumn {
             if_not_exists: false, column_def, column_position: None, ..
@@ -302,7 +317,7 @@ pub(crate) fn alter_table(alter: &AlterTable, layout: Layout) -> Result<(Vec<Str
             }
             layout.check(|_| Some(column.kind.to_string()))?;
             // Its encoding does not end ENCODE AUTO.
-            let row = column.row(&table, "coalesce(max(ordinal), 0) + 1", &layout, "bool_and(auto_encoded)");
+            let row = column.row(table, "coalesce(max(ordinal), 0) + 1", &layout, "bool_and(auto_encoded)");
             let statements = vec![
                 format!("ALTER TABLE {} ADD COLUMN {}", table.sql(), column.definition()),
                 format!(
@@ -340,7 +355,7 @@ pub(crate) fn alter_table(alter: &AlterTable, layout: Layout) -> Result<(Vec<Str
         AlterTableOperation::AlterColumn {
             column_name,
             op: AlterColumnOperation::SetDataType { data_type, using: None, .. },
-        } => alter_type(&table, column_name, data_type).map(|statements| (statements, false)),
+        } => alter_type(table, column_name, data_type).map(|statements| (statements, false)),
         other => Err(SqlError::refused(format!("ALTER TABLE … {other}"))),
     }
 }

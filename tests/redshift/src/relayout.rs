@@ -55,7 +55,10 @@ pub(crate) fn alter(tokens: &[Token]) -> Result<Option<Vec<String>>, SqlError> {
         _ => return Ok(None),
     };
     match change {
-        Some(statements) if end == tokens.len() => Ok(Some(statements)),
+        Some(mut statements) if end == tokens.len() => {
+            statements.insert(0, table.must_own());
+            Ok(Some(statements))
+        }
         Some(_) => Err(SqlError::refused("several changes in one ALTER TABLE")),
         None => Err(SqlError::with_state("42601", "syntax error in ALTER TABLE")),
     }

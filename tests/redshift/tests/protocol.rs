@@ -164,6 +164,36 @@ async fn truncate_commits_and_an_altered_type_wants_no_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_are_added_one_a_statement_within_a_transaction_by_the_owner_of_the_table() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int); CREATE TABLE l (nothing smallint); INSERT INTO t VALUES (1)").await;
+    session.internal("ALTER TABLE t ADD COLUMN a int, ADD COLUMN b int").await;
+    let add = "ALTER TABLE t ADD COLUMN a int; ALTER TABLE t ADD COLUMN b varchar(9)";
+    session.ok(&format!("BEGIN; LOCK l, t; {add}; ROLLBACK")).await;
+    let columns = "SELECT count(*) FROM svv_columns WHERE table_name = 't'";
+    assert_eq!(session.one(columns).await, "1");
+    session.ok(&format!("BEGIN; LOCK l, t; {add}; COMMIT")).await;
+    assert_eq!(session.one(columns).await, "3");
+    assert_eq!(session.one("SELECT count(*) FROM t WHERE a IS NULL AND b IS NULL").await, "1");
+    let (state, message, _) = session.error("ALTER TABLE t ADD COLUMN a int").await;
+    assert_eq!(state, "42701", "{message}");
+
+    world.redshift.door().admit("another", "their own");
+    let (client, connection) =
+        world.config().user("another").password("their own").connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for alter in
+        ["ADD COLUMN c int", "ALTER COLUMN b TYPE varchar(10)", "ALTER SORTKEY (id)", "DROP COLUMN b"]
+    {
+        let error = client.simple_query(&format!("ALTER TABLE t {alter}")).await.unwrap_err();
+        let db = error.as_db_error().unwrap();
+        assert_eq!((db.code().code(), db.message()), ("42501", "must be owner of relation t"), "{alter}");
+    }
+    assert_eq!(session.one(columns).await, "3");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_with_its_client_even_while_it_waits() {
     let world = start().await;
     let (first, second) = (world.session().await, world.session().await);

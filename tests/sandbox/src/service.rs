@@ -167,10 +167,7 @@ impl Service {
             self.child = None;
             bail!("{} ended by itself with {status}:\n{}", self.name, tail(&self.said()));
         }
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        let peak = peak.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or(0) * 1024;
-        self.peak_rss = self.peak_rss.max(peak);
+        self.peak_rss = self.peak_rss.max(peak_rss_of(child.id()).unwrap_or(0));
         Ok(())
     }
 
@@ -195,4 +192,12 @@ impl Drop for Service {
 pub fn tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// The most memory that a process has held at once, in bytes; None if it has ended.
+#[must_use]
+pub fn peak_rss_of(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))?;
+    Some(peak.trim().parse::<u64>().ok()? * 1024)
 }

@@ -181,6 +181,12 @@ async fn bring_back(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let (batch, archive) = (args.batch, &archived.key);
+    // Its rows were compared with the table of then: other batches were loaded since.
+    let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
+    if seal.files.is_empty() {
+        writeln!(out, "{archive} has no row any more, all were forgotten: there is nothing to load.")?;
+        return Ok(());
+    }
     writeln!(
         out,
         "{archive} is archived, and the ledger does not know it. Should its rows be in the table all the same, those with \
@@ -188,12 +194,13 @@ async fn bring_back(
     )?;
     confirm(args.yes, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
     let names = archived.objects.iter().filter_map(|object| object.key.strip_prefix(archive.as_str()));
-    for name in names.filter(|name| *name != SEAL) {
+    // No other file is loaded, and one that `ingester forget` left behind is not to multiply.
+    for name in names.filter(|name| seal.files.iter().any(|file| file.name == *name)) {
         store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await.map_err(store_failed)?;
     }
-    // Its rows were compared with the table of then: other batches were loaded since.
-    let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
-    let [_, sealed] = seal.manifest_and_seal(store.bucket(), folder);
+    // The archived manifest may be that of before rows were forgotten.
+    let [manifest, sealed] = seal.manifest_and_seal(store.bucket(), folder);
+    store.put(&format!("{folder}{MANIFEST}"), manifest.into()).await.map_err(store_failed)?;
     store.put(&format!("{folder}{SEAL}"), sealed.into()).await.map_err(store_failed)?;
     writeln!(out, "{batch} is back: the ingester loads it.")?;
     Ok(())

@@ -124,6 +124,7 @@ pub(super) fn seal(
         content: checksums.map(Content::of_files),
         compared: None,
         pseudonym_key: None,
+        forgotten: None,
     })
 }
 

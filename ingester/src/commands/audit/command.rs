@@ -5,7 +5,7 @@ use std::io::Write;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use futures_util::{StreamExt, TryStreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ use shared::object_store::ObjectStore;
 
 use crate::commands::audit::report::{Day, Report, TableCheck};
 use crate::commands::connect::{connect, sql_failed};
-use crate::commands::terminal::{moment, print};
+use crate::commands::terminal::{bar, moment, print};
 use crate::facts::batch::Facts;
 use crate::facts::count::Counter;
 use crate::facts::faults::faults;
@@ -63,8 +63,10 @@ pub(crate) async fn command(
         (KeyColumns::of(&schema), Target::new(config, &schema, "ingester audit".to_owned()));
     let (store, session) = (ObjectStore::connect(&config.s3).await, connect(config, clock).await?);
     let sources = Sources { store: &store, config, target: &target, session: &session, now };
-    let audit =
-        Audit { counter: Counter { sources, key_columns: &key_columns, deep: args.deep }, bar: bar() };
+    let audit = Audit {
+        counter: Counter { sources, key_columns: &key_columns, deep: args.deep },
+        bar: bar(0, "batches"),
+    };
     let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&key_columns));
     for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
         audit.add_day(day, (since, until), &mut report).await?;
@@ -79,13 +81,6 @@ pub(crate) async fn command(
         return Ok(());
     }
     Err(Failure::new(Exit::Data, anyhow::anyhow!("not everything adds up: see the report")))
-}
-
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = "{elapsed_precise} {bar:24} {pos} of {len} batches";
-    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
 
 struct Audit<'a> {

@@ -79,6 +79,7 @@ pub(super) struct Sums {
     pub loaded: u64,
     pub quarantined: u64,
     pub known: u64,
+    pub forgotten: u64,
     pub duplicates: u64,
     pub filtered: u64,
     pub rejected: u64,
@@ -134,6 +135,7 @@ impl Report {
                 self.sums.loaded += row.rows_loaded;
                 self.sums.quarantined += row.rows_quarantined;
                 self.sums.known += row.rows_known;
+                self.sums.forgotten += row.rows_forgotten;
                 if let Some(Counted { received, duplicates, filtered, rejected }) = row.counted {
                     self.sums.received += received;
                     self.sums.duplicates += duplicates;
@@ -182,15 +184,20 @@ impl Report {
                 (self.faulty, "that do not add up"),
             ],
         );
-        let Sums { received, loaded, quarantined, known, duplicates, filtered, rejected } = self.sums;
-        let rows = loaded.saturating_add(quarantined).saturating_add(known);
+        let Sums { received, loaded, quarantined, known, forgotten, duplicates, filtered, rejected } =
+            self.sums;
+        let rows = [quarantined, known, forgotten].into_iter().fold(loaded, u64::saturating_add);
         let counts = Counts { received, rows, duplicates, filtered, rejected, without_id: 0 };
         let _ = writeln!(out, "\nreceived  {counts}");
         let rows = count(rows);
         let [loaded, quarantined, known] = [loaded, quarantined, known].map(count);
+        let forgotten = match forgotten {
+            0 => String::new(),
+            forgotten => format!(" + {} forgotten", count(forgotten)),
+        };
         let _ = writeln!(
             out,
-            "rows      {rows} = {loaded} loaded + {quarantined} quarantined + {known} already in the table"
+            "rows      {rows} = {loaded} loaded + {quarantined} quarantined + {known} already in the table{forgotten}"
         );
         let files = if self.deep {
             "every file was read, and its rows counted"
@@ -270,6 +277,12 @@ mod tests {
         let table = report.table();
         assert!(table.contains("rows      9 = 5 loaded + 1 quarantined + 3 already in the table"), "{table}");
         assert!(table.contains("received  10 = 9 rows + 1 duplicate +"), "{table}");
+        let forgotten = Report { sums: Sums { loaded: 3, forgotten: 2, ..report.sums }, ..report.clone() };
+        let table = forgotten.table();
+        assert!(
+            table.contains("rows      9 = 3 loaded + 1 quarantined + 3 already in the table + 2 forgotten\n"),
+            "{table}"
+        );
         report.doubles(None);
         assert!(report.agrees() && report.table().contains("not looked at"));
         let double = |batches: Option<(&str, &str)>, unnamed| Double {

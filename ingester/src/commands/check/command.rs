@@ -43,7 +43,7 @@ pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl W
     report.line("network", Ok(config.s3.egress.report(addresses)))?;
     let store = ObjectStore::connect(&config.s3).await;
     let writable = s3(config, &store, &mut report).await?;
-    let trial = CopyTrial::new(config, &store, &target, writable);
+    let trial = CopyTrial::new(config, &store, writable);
     redshift(config, &schema, &target, &trial, clock, &mut report).await?;
     report.end()
 }

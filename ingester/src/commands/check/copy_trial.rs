@@ -25,7 +25,6 @@ const NOT_FOUND: &str = "Redshift does not find what was put there a moment ago:
 /// several batches does.
 pub(super) struct CopyTrial<'a> {
     store: &'a ObjectStore,
-    target: &'a Target,
     role: &'a str,
     manifest: String,
     row: String,
@@ -34,23 +33,19 @@ pub(super) struct CopyTrial<'a> {
 
 impl<'a> CopyTrial<'a> {
     /// Nothing is put yet; `writable`: objects can be put below `s3.to_ingest`.
-    pub(super) fn new(
-        config: &'a Config,
-        store: &'a ObjectStore,
-        target: &'a Target,
-        writable: bool,
-    ) -> Self {
+    pub(super) fn new(config: &'a Config, store: &'a ObjectStore, writable: bool) -> Self {
         let name = layout::probe_name(format_args!("copy-{}", std::process::id()));
         let role = config.redshift.iam_role.as_str();
         let (row, manifest) =
             (format!("{}{name}", config.s3.to_ingest), format!("{}{name}", config.s3.loads));
-        Self { store, target, role, manifest, row, writable }
+        Self { store, role, manifest, row, writable }
     }
 
-    /// Tries it, and deletes both objects however it ends.
+    /// Tries it for these columns, and deletes both objects however it ends.
     pub(super) async fn run<W: Write>(
         &self,
         session: &Session,
+        target: &Target,
         schema: &Schema,
         report: &mut Report<'_, W>,
     ) -> Result<(), Failure> {
@@ -59,7 +54,7 @@ impl<'a> CopyTrial<'a> {
         }
         let outcome = match self.put(schema).await {
             Ok(()) => {
-                let copy = self.target.has_refused(&self.manifest, Compression::None);
+                let copy = target.has_refused(&self.manifest, Compression::None);
                 self.outcome(&session.run(&copy).await.map(drop))
             }
             Err(error) => Err(s3_failed(error)),

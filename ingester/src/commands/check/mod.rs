@@ -5,6 +5,7 @@
 
 mod command;
 mod warehouse;
+mod new_columns;
 mod copy_trial;
 mod objects;
 

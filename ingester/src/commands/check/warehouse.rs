@@ -13,6 +13,7 @@ use shared::schema::Schema;
 use state::loads::ErrorClass;
 
 use crate::commands::check::copy_trial::CopyTrial;
+use crate::commands::check::new_columns;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -44,7 +45,7 @@ pub(super) async fn redshift<W: Write>(
     let life = credential
         .life
         .map_or_else(String::new, |life| format!(": {} until {}", credential.user, time(life.expires)));
-    report.line("Redshift login", Ok(format!("{}{life}", connector.login)))?;
+    report.line("Redshift login", Ok(format!("{}{life}", connector.login())))?;
     let opened = connector.open().await;
     let tls = match redshift.tls {
         Tls::Disable => "without TLS".to_owned(),
@@ -63,42 +64,47 @@ pub(super) async fn redshift<W: Write>(
     let version = session.run("SELECT version()").await;
     let text = version.as_ref().ok().and_then(Rows::single).unwrap_or_default().to_owned();
     report.line("Redshift version", done(&version, text))?;
-    let table = session.run(&target.check_table()).await;
-    let text =
-        format!("{} with its {}", target.table, counted(target.columns.len() as u64, "column", "columns"));
-    let found = report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
-    report.line("Redshift columns", columns(config, schema, live))?;
+    let lacking = live.as_ref().map_or_else(|_| Vec::new(), |live| target.lacking(live));
+    // What the table will be given is not there yet: the steps try the columns that are.
+    let (there, now) = new_columns::without(config, schema, target, &lacking);
+    let table = session.run(&now.check_table()).await;
+    let text = format!("{} with its {}", now.table, counted(now.columns.len() as u64, "column", "columns"));
+    let found = report.line("Redshift table", done(&table, text))?;
+    report.line("Redshift columns", columns(config, schema, live.as_deref()))?;
+    if found {
+        new_columns::step(config, &session, target, &lacking, report).await?;
+    }
     let ledger = session.run(&target.check_ledger()).await;
     if report.line("Redshift ledger", done(&ledger, target.ledger.to_string()))? {
         let locked = lock::begin(&session, target).await;
         session.roll_back().await;
         let text = format!("{} taken and rolled back", target.lock);
         report.line("Redshift ledger lock", locked.map(|()| text).map_err(failed))?;
-        exactly_once(config, &session, target, report).await?;
+        exactly_once(config, &session, (target, &now), report).await?;
     }
     if !found {
         return report.skipped("Redshift COPY", "the table cannot be read");
     }
-    trial.run(&session, schema, report).await
+    trial.run(&session, &now, &there, report).await
 }
 
 fn done<T>(result: &Result<T, SqlFailure>, text: String) -> Outcome {
     result.as_ref().map(|_| text).map_err(sql_failed)
 }
 
-/// What it takes so that no row is there twice, whoever sent it.
+/// What it takes so that no row is there twice, whoever sent it. `now` has the columns that are there.
 async fn exactly_once<W: Write>(
     config: &Config,
     session: &Session,
-    target: &Target,
+    (target, now): (&Target, &Target),
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
     if target.comparable().is_none() {
         report.skipped("comparing hits", NOT_COMPARABLE)?;
     } else {
         let probed = match stage::not_null(session, target).await {
-            Ok(not_null) => stage::probe(session, &Target { not_null, ..target.clone() }).await,
+            Ok(not_null) => stage::probe(session, &Target { not_null, ..now.clone() }).await,
             Err(failure) => Err(failure),
         };
         let text = "a temporary table like it was made and dropped".to_owned();
@@ -137,10 +143,10 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
     }
 }
 
-fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
-    let live = live.map_err(|failure| sql_failed(&failure))?;
-    catalog::unloadable(config, schema, &live).map_err(failed)?;
-    let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
+fn columns(config: &Config, schema: &Schema, live: Result<&[LiveColumn], &SqlFailure>) -> Outcome {
+    let live = live.map_err(sql_failed)?;
+    catalog::unloadable(config, schema, live).map_err(failed)?;
+    let differences = compare(schema, live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),
         several => {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::Config;
 use shared::exit::Failure;
-use shared::human::{count, time};
+use shared::human::{count, counted, time};
 use state::inspect::columns;
 
 use crate::commands::connect::sql_failed;
@@ -33,6 +33,8 @@ pub(super) struct Shown {
     knows_from: Option<DateTime<Utc>>,
     /// Whether hits can be compared with the table at all; without it every load is plain.
     comparable: bool,
+    /// Rows that `ingester forget` has taken out, all together.
+    rows_forgotten: u64,
     /// The latest 1000 runs, by when they loaded last; the latest first.
     runs: Vec<RunRow>,
 }
@@ -56,6 +58,7 @@ impl Shown {
             table,
             knows_from,
             comparable: target.comparable().is_some(),
+            rows_forgotten: ledger::count_forgotten(session, target).await.map_err(&failed)?,
             runs: ledger::fetch_runs(session, target, RUNS).await.map_err(failed)?,
         })
     }
@@ -71,6 +74,10 @@ impl Shown {
         let _ = writeln!(out, "table     {table}\npipeline  {pipeline}");
         let (speaks, advice) = self.speaks();
         let _ = writeln!(out, "speaks    {speaks}\n{}", columns::wrap(advice, 10));
+        if self.rows_forgotten > 0 {
+            let rows = counted(self.rows_forgotten, "row", "rows");
+            let _ = writeln!(out, "forgotten {rows} taken out of table and quarantine by `ingester forget`");
+        }
         if self.runs.is_empty() {
             out.push_str("\nno batches yet\n");
             return out;
@@ -140,6 +147,7 @@ mod tests {
             instance: "web-1".to_owned(),
             batches: 12,
             rows_loaded: 120_000,
+            rows_forgotten: 0,
             last_number: Some(9),
             first_received: Some(at),
             last_received: None,
@@ -153,6 +161,7 @@ mod tests {
             table: Some("public.hits".to_owned()),
             knows_from,
             comparable,
+            rows_forgotten: runs as u64,
             runs: (0..runs).map(run).collect(),
         };
         let text = shown.text();
@@ -164,9 +173,10 @@ mod tests {
     fn what_it_speaks_for_comes_first_with_what_to_do() {
         let none = shown(None, true, 0);
         assert!(none.contains("speaks    for no time yet") && none.contains("knows-from now"), "{none}");
-        assert!(none.contains("no batches yet"), "{none}");
+        assert!(none.contains("no batches yet") && !none.contains("forgotten"), "{none}");
         let all = shown(Some(DateTime::UNIX_EPOCH), true, 1);
         assert!(all.contains("speaks    for every row of the table"), "{all}");
+        assert!(all.contains("\nforgotten 1 row taken out"), "{all}");
         assert!(all.contains("of earlier versions") && all.contains("120,000"), "{all}");
         let since = shown(Some("2026-03-02T14:00:00Z".parse().unwrap()), true, 30);
         assert!(since.contains("for rows received since 2026-03-02 14:00:00 UTC"), "{since}");
@@ -184,6 +194,7 @@ mod tests {
             table: None,
             knows_from: None,
             comparable: true,
+            rows_forgotten: 0,
             runs: Vec::new(),
         };
         assert!(shown.text().contains("`ingester run` does"));

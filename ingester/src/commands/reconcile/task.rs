@@ -10,7 +10,7 @@ use shared::human::counted;
 use shared::ids::BatchId;
 use state::status::activity::{Component, Reporter};
 use state::status::snapshot::ProducerSnapshot;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
@@ -36,7 +36,7 @@ const LOGGED: usize = 20;
 
 pub(crate) struct Reconciler {
     services: Services,
-    target: Target,
+    targets: watch::Receiver<Target>,
     connector: Connector,
     mender: Mender,
     reporter: Reporter,
@@ -49,10 +49,10 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    pub(crate) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+    pub(crate) fn new(services: &Services, targets: watch::Receiver<Target>, connector: Connector) -> Self {
         let Services { config, load_store, activity, .. } = services;
         Self {
-            target,
+            targets,
             connector,
             mender: Mender::new(config, Loader::Here(load_store.clone())),
             reporter: activity.reporter(Component::Reconcile),
@@ -119,7 +119,8 @@ impl Reconciler {
     }
 
     async fn compare(&self, known: &Databases, report: &mut Report) -> Result<(), StepError> {
-        let (Services { config, store, .. }, target) = (&self.services, &self.target);
+        // One comparison goes by one target.
+        let (Services { config, store, .. }, target) = (&self.services, &self.targets.borrow().clone());
         let opened = self.connector.open().await;
         let session = &opened.doing(Doing::Connect)?;
         Identity::new(config, store.clone()).refuse_foreign(session, target).await?;

@@ -14,6 +14,7 @@ pub(crate) fn good() -> Facts {
         rows_loaded: 15,
         rows_quarantined: 1,
         rows_known: 4,
+        rows_forgotten: 0,
         run: None,
         batch_number: None,
         content: seal.content,
@@ -126,10 +127,10 @@ fn every_side_that_does_not_add_up_is_named() {
     assert_eq!(ledger(|row| row.counted = Some(other)), [counts(24, 24)]);
     let short = Counted { received: 23, duplicates: 1, filtered: 1, rejected: 0 };
     assert_eq!(ledger(|row| row.counted = Some(short)), [counts(23, 22)]);
-    let rows = Fault::LedgerRows { sealed: 20, loaded: 14, quarantined: 1, known: 4 };
+    let rows = Fault::LedgerRows { sealed: 20, loaded: 14, quarantined: 1, known: 4, forgotten: 0 };
     let table = Fault::TableRows { loaded: 14, counted: 15 };
     assert_eq!(ledger(|row| row.rows_loaded = 14), [rows, counts(23, 22), table]);
-    let rows = Fault::LedgerRows { sealed: 20, loaded: 15, quarantined: 1, known: 3 };
+    let rows = Fault::LedgerRows { sealed: 20, loaded: 15, quarantined: 1, known: 3, forgotten: 0 };
     assert_eq!(ledger(|row| row.rows_known = 3), [rows, counts(23, 22)]);
     assert_eq!(sealed(|seal| seal.counts.rows = 21)[0], Fault::SealCounts { received: 23, sum: 24 });
     let twenty = |facts: &mut Facts| facts.counts.files[1].1 = Ok(11);

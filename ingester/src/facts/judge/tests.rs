@@ -57,7 +57,7 @@ fn each_row_of_the_table_has_its_verdict() {
     let unreadable = || InFolder::Unusable("no JSON".to_owned());
     let left_over = InQuarantine { sets: false, left_over: true };
     let none = InQuarantine::default();
-    let differ = Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0 };
+    let differ = Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0, forgotten: 0 };
     let unusable = Matter::SealUnusable { why: "no JSON".to_owned() };
     let (agrees, mend, decide) = (Verdict::Agrees, Verdict::Mend, Verdict::Decide);
     let archive = |id| Verdict::Mend(Mend::Archive(id));
@@ -126,7 +126,7 @@ fn a_loaded_batch_whose_folder_still_waits_is_archived_unless_the_ingester_is_at
 #[test]
 fn other_rows_than_sealed_are_named_whoever_knows_them() {
     let matter = |loaded, quarantined| {
-        Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded, quarantined, known: 0 })
+        Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded, quarantined, known: 0, forgotten: 0 })
     };
     is(&Facts { ledger: entry(9, 0), log: InLog::Published(10), ..nothing() }, &matter(9, 0));
     is(&Facts { ledger: entry(9, 2), to_ingest: read(OURS), ..nothing() }, &matter(9, 2));
@@ -136,7 +136,7 @@ fn other_rows_than_sealed_are_named_whoever_knows_them() {
     let known = Some(row(6, 1, 3));
     is(&Facts { ledger: known, ..adds_up.clone() }, &Verdict::Agrees(Agreed::LoadedAndGone));
     let short = Some(row(6, 1, 2));
-    let matter = Matter::RowsDiffer { sealed: 10, loaded: 6, quarantined: 1, known: 2 };
+    let matter = Matter::RowsDiffer { sealed: 10, loaded: 6, quarantined: 1, known: 2, forgotten: 0 };
     is(&Facts { ledger: short, ..adds_up }, &Verdict::Decide(matter));
 }
 
@@ -156,7 +156,8 @@ fn another_batch_of_its_id_is_loaded_and_put_away_under_an_id_of_its_own() {
     assert_eq!(judge(&waits, &keep), Verdict::Mend(Mend::Load));
     let away = Facts { to_ingest: InFolder::Absent, ingested: InFolder::Sealed, alike: vec![10], ..loaded };
     is(&away, &Verdict::Agrees(Agreed::Loaded));
-    let lost = Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0 });
+    let lost =
+        Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0, forgotten: 0 });
     is(&Facts { alike: vec![7], ..away }, &lost);
     let foreign = InFolder::Other { schema: Some("ffff".to_owned()), id, loaded: false };
     let matter = Matter::OtherSchema { schema: "ffff".to_owned() };

@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_ledger_of_an_earlier_version_gets_the_names_and_the_columns_of_now() {
-        let new = ["run", "batch_number", "content", "rows_known", "uncompared"];
+        let new = ["run", "batch_number", "content", "rows_known", "uncompared", "rows_forgotten"];
         let mut ledger: Vec<_> = wanted_by_ledger()
             .iter()
             .filter(|column| !new.contains(&column.name))
@@ -353,6 +353,7 @@ mod tests {
                 "ALTER TABLE \"ledger\" ADD COLUMN \"content\" varchar(32);",
                 "ALTER TABLE \"ledger\" ADD COLUMN \"rows_known\" bigint;",
                 "ALTER TABLE \"ledger\" ADD COLUMN \"uncompared\" bigint;",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"rows_forgotten\" bigint;",
             ]
         );
         ledger.extend(live(&[("loaded_by", "varchar(255)")]));

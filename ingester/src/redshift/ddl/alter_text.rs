@@ -2,6 +2,7 @@
 
 use shared::schema::{Encoding, SqlType};
 
+use super::add::add_column;
 use super::compare::{Difference, LiveColumn, Misfit, Wanted, What};
 use crate::redshift::sql::{Table, ident, idents};
 
@@ -66,7 +67,7 @@ impl<'a> Statements<'a> {
         let table = self.table;
         let comment = match &difference.what {
             What::Missing { definition, .. } => {
-                return self.alter_table(&format!("ADD COLUMN {column} {definition}"));
+                return self.alter_table(&add_column(&difference.column, definition));
             }
             What::Type { misfit: Misfit::Short, .. } => return,
             What::Type { misfit, wanted, live } => {

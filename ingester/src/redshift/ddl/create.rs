@@ -23,9 +23,9 @@ pub(crate) fn create_table(schema: &Schema, table: &Table, options: &TableOption
     text
 }
 
-/// The ledger's columns and types, in order. A row says that its batch is in the table; its rows_loaded, rows_quarantined
-/// and rows_known add up to the rows that were sealed.
-pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
+/// The ledger's columns and types, in order. A row says that its batch is in the table; its rows_loaded, rows_quarantined,
+/// rows_known and rows_forgotten add up to the rows that were sealed.
+pub(crate) const LEDGER_COLUMNS: [(&str, &str); 23] = [
     // No key: see `create_ledger`.
     ("batch_id", "varchar(36) NOT NULL"),
     ("instance", "varchar(127)"),
@@ -54,6 +54,8 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("rows_known", "bigint"),
     // Rows of a time for which the producer did not remember all hits: another batch of the run may have them again.
     ("uncompared", "bigint"),
+    // Rows that `ingester forget` took out of the table or the quarantine. NULL means none.
+    ("rows_forgotten", "bigint"),
 ];
 
 /// What earlier versions called it, and its name. A program of an earlier version misses its column, and enters nothing.
@@ -221,7 +223,7 @@ mod tests {
             !text.contains("KEY") && !text.contains("UNIQUE"),
             "Redshift plans with what it does not enforce: {text}"
         );
-        assert!(text.ends_with("  \"uncompared\" bigint\n)"), "{text}");
+        assert!(text.ends_with("  \"rows_forgotten\" bigint\n)"), "{text}");
         for (then, now) in RENAMED_IN_LEDGER {
             assert!(LEDGER_COLUMNS.iter().all(|(name, _)| *name != then), "{then}");
             assert!(LEDGER_COLUMNS.iter().any(|(name, _)| *name == now), "{now}");

@@ -3,12 +3,14 @@
 
 mod alter;
 mod alter_text;
+mod add;
 mod compare;
 mod fit;
 mod create;
 
+pub(crate) use add::{Addition, additions, lacking};
 pub(crate) use alter::{alter_ledger, alter_table};
-pub(crate) use compare::{Difference, Effect, Layout, LiveColumn, compare};
 #[cfg(test)]
-pub(crate) use compare::{Misfit, What};
+pub(crate) use compare::Misfit;
+pub(crate) use compare::{Difference, Effect, Layout, LiveColumn, What, compare};
 pub(crate) use create::{LEDGER_COLUMNS, TableOptions, create_ledger, create_lock, create_table, script};

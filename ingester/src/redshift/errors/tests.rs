@@ -38,9 +38,34 @@ fn the_end_of_a_statements_time_is_told_from_other_refusals() {
 }
 
 #[test]
+fn a_login_that_is_refused_is_told_from_a_redshift_that_is_away_or_refuses_something_else() {
+    let none = |why: &str| SqlFailure::NoPassword { action: "GetClusterCredentials", why: why.to_owned() };
+    for refused in [
+        said("28000", "no such user", None),
+        said("XX000", "password authentication failed for user \"etl\"", None),
+        SqlFailure::lost("unsupported authentication method"),
+        none("AccessDenied: not authorized to perform redshift:GetClusterCredentials"),
+        none("InvalidClientTokenId"),
+    ] {
+        assert!(is_login_refused(&refused), "{refused}");
+    }
+    for other in [
+        SqlFailure::lost("connection refused"),
+        SqlFailure::lost("invalid peer certificate: Expired"),
+        said("57P03", "the cluster is rebooting", None),
+        said("42501", "permission denied for schema public", None),
+        none("ThrottlingException"),
+        none("ClusterNotFound"),
+    ] {
+        assert!(!is_login_refused(&other), "{other}");
+    }
+}
+
+#[test]
 fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
     for (advice, code, message) in [
         (ROLE, Some(30000), "Not authorized to get credentials of role arn:aws:iam::1:role/x"),
+        (TOO_MANY_COLUMNS, None, "tables can have at most 1600 columns"),
         (TEMP, None, "permission denied to create temporary tables in database \"dev\""),
         (ROLE, Some(30000), "anything with this code"),
         (ROLE, None, "User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/x"),
@@ -143,6 +168,7 @@ fn a_statement_that_was_ended_has_advice_of_its_own_by_what_it_was_for() {
         (Doing::ReadLedger, CANCELLED_LEDGER, "svv_transactions"),
         (Doing::WriteLedger, CANCELLED_LEDGER, "svv_transactions"),
         (Doing::Commit, CANCELLED_COMMIT, "stl_commit_stats"),
+        (Doing::Forget, CANCELLED_FORGET, "fewer values"),
     ] {
         let verdict = judge_at(&ended, doing);
         assert_eq!(

@@ -92,7 +92,7 @@ async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_
     assert_eq!(verbs[4..], staged, "{sent:?}");
     let ledger = &sent[sent.len() - 2];
     assert!(
-        ledger.contains(&format!("('{}', 'web-1', 15, 0, ", seal.batch)) && ledger.ends_with(", 5, 0)"),
+        ledger.contains(&format!("('{}', 'web-1', 15, 0, ", seal.batch)) && ledger.ends_with(", 5, 0, 0)"),
         "{ledger}"
     );
 }

@@ -66,7 +66,7 @@ async fn no_connection(adobe: &Adobe) {
 /// A first start: how often each hit is read.
 async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let (out, mut read) = mpsc::channel(100);
-    let transform = crate::run::transform(config, &config.schema.load().unwrap()).unwrap();
+    let transform = crate::configured::transform(config, &config.schema.load().unwrap()).unwrap();
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shared =
         Shared::new(&config.adobe, None, counters, out, KnownHits::default(), Clock::system()).unwrap();

@@ -58,7 +58,7 @@ pub(crate) async fn replay(
 ) -> Result<(), Failure> {
     let config = with_own_log(config)?;
     let schema = config.schema.load()?;
-    let transform = crate::run::transform(&config, &schema)?;
+    let transform = crate::configured::transform(&config, &schema)?;
     let store = ObjectStore::connect(&config.s3).await;
     // Every file must be there before the log is opened.
     let Some(inputs) = shutdown.until(input::find(&args.files, &store)).await.transpose()? else {
@@ -66,8 +66,8 @@ pub(crate) async fn replay(
     };
 
     // Files are in no order of time: a hit is judged by its id alone.
-    let pseudonym_key = transform.pseudonym_key_id();
-    let settings = Settings { connections: 0, pseudonym_key, ..Settings::of(&config, &schema) };
+    let settings = Settings::of(&config, &schema).with_pseudonyms_of(transform.form());
+    let settings = Settings { connections: 0, ..settings };
     let (log, resumed) = Log::open(settings, clock.now())?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let before = log.totals();

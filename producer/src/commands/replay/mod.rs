@@ -17,3 +17,4 @@ mod journal;
 mod summary;
 
 pub(crate) use command::{Args, replay};
+pub(crate) use read::lines;

@@ -82,7 +82,7 @@ impl Summary {
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "records   {}", self.counts)?;
-        for (filter, records) in self.counters.by_filter().filter(|(_, records)| *records > 0) {
+        for (filter, records) in self.counters.by_filter().into_iter().filter(|(_, records)| *records > 0) {
             writeln!(out, "filtered  {} by {filter}", count(records))?;
         }
         for (reason, records) in self.counters.by_reason().into_iter().filter(|(_, records)| *records > 0) {

@@ -12,12 +12,12 @@ use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use shared::schema::Schema;
 use state::log::KeptRecord;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::*;
 use crate::append::{ConnectionEvent, Decoded};
 use crate::counters::Counters;
-use crate::transform::{Filter, FilterTest, HitId, Outcome, Transform};
+use crate::transform::{CurrentTransform, Filter, FilterTest, HitId, Outcome, Transform};
 
 const MAX: usize = 300;
 
@@ -247,6 +247,54 @@ fn records_do_not_wait_for_others_when_no_more_bytes_are_there() {
     }
     to_threads.blocking_send(Piece::End).unwrap();
     assert!(matches!(thread.join().unwrap().ended, Ended::Within(_)));
+}
+
+#[test]
+fn another_transform_is_taken_between_two_blocks_of_a_session_and_counts_by_name_go_on() {
+    let filter = |name: &str, value: &str| Filter {
+        name: name.to_owned(),
+        path: "exclude.value".to_owned(),
+        test: FilterTest::Equals(vec![value.to_owned()]),
+    };
+    let of = |columns: &[&str], filters: &[Filter]| {
+        let mut all = Schema::default().columns;
+        all.retain(|column| columns.contains(&column.name.as_str()));
+        Transform::new(&Schema::new(all, "test").unwrap(), filters).unwrap()
+    };
+    let first = of(&["pagename"], &[filter("yes", "yes")]);
+    let second = of(&["pagename", "evar1"], &[filter("new", "new"), filter("yes", "yes")]);
+    let counters = Arc::new(Counters::new(first.filter_names()));
+    let transforms = watch::Sender::new(first.clone());
+    let current = CurrentTransform::new(transforms.subscribe());
+    let (to_threads, input) = mpsc::channel(1);
+    let (out, mut blocks) = mpsc::channel(1);
+    let thread = start(0, current, MAX.into(), counters.clone(), input, out).unwrap();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut next = |text: &str| {
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.flush().unwrap();
+        to_threads.blocking_send(Piece::Bytes(std::mem::take(encoder.get_mut()).into())).unwrap();
+        let Some(ConnectionEvent::Block(_, block)) = blocks.blocking_recv() else { panic!("no block") };
+        block
+    };
+    let hit = "{\"pageName\":\"a\",\"evars\":{\"evars\":{\"eVar1\":\"b\"}}}\r\n";
+    let dropped = |value: &str| format!("{{\"exclude\":{{\"value\":\"{value}\"}}}}\r\n");
+    // The last record is not whole yet as the transform is replaced.
+    let block = next(&format!("{hit}{}{{\"page", dropped("yes")));
+    assert_eq!((block.rows.as_slice(), &block.form), (&b"a\n"[..], first.form()));
+    transforms.send_replace(second.clone());
+    let block = next(&format!("Name\":\"c\"}}\r\n{hit}{}{}", dropped("new"), dropped("yes")));
+    assert_eq!(String::from_utf8_lossy(&block.rows).lines().count(), 2);
+    assert!(block.rows.ends_with(b"a~b\n") || block.rows.ends_with(b"b~a\n"), "{block:?}");
+    assert_eq!(block.form, *second.form());
+    assert_ne!(first.form(), second.form());
+    let filtered: Vec<_> =
+        block.records.iter().filter(|record| matches!(record, Decoded::Filtered { .. })).collect();
+    assert_eq!(filtered.len(), 2);
+    let by_filter: std::collections::BTreeMap<_, _> = counters.by_filter().into_iter().collect();
+    assert_eq!((by_filter["yes"], by_filter["new"]), (2, 1));
+    drop(to_threads);
+    assert!(matches!(thread.join().unwrap().ended, Ended::Input));
 }
 
 #[test]

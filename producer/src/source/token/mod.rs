@@ -9,6 +9,7 @@ mod advice;
 mod sign;
 mod value;
 
+pub(crate) use tokens::NewCredential;
 pub use tokens::Tokens;
 pub(crate) use value::{NOT_ACCEPTED, Token};
 pub use value::{NoToken, TokenError};

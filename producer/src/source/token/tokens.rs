@@ -12,6 +12,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
@@ -20,7 +21,7 @@ use shared::human;
 use shared::retry::Backoff;
 use shared::secret::Secret;
 use shared::shutdown::Shutdown;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::cache::Cache;
 use super::ims::Ims;
@@ -41,11 +42,30 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub struct Tokens(Arc<Inner>);
 
 struct Inner {
-    ims: Ims,
+    http: reqwest::Client,
+    /// The next request takes the credential of the latest reload.
+    ims: watch::Sender<Arc<Ims>>,
+    /// Whether the credential was replaced since the last attempt to get a token.
+    renewed: AtomicBool,
     cache: Option<Cache>,
     clock: Clock,
     state: Mutex<State>,
     changed: Notify,
+}
+
+/// A credential that no token was asked with yet.
+pub(crate) struct NewCredential(Ims);
+
+/// Follows the credential.
+pub(crate) struct CredentialWatch(watch::Receiver<Arc<Ims>>);
+
+impl CredentialWatch {
+    /// Returns when the credential was replaced since this returned last.
+    pub(crate) async fn replaced(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 struct State {
@@ -81,12 +101,32 @@ impl Tokens {
     ) -> Result<Self, KeyError> {
         let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         Ok(Self(Arc::new(Inner {
-            ims: Ims::new(http, config)?,
+            ims: watch::Sender::new(Arc::new(Ims::new(http.clone(), config)?)),
+            http,
+            renewed: AtomicBool::new(false),
             cache: cache.map(|path| Cache { path }),
             clock,
             state: Mutex::new(State { current: None, refused: None, doubted: false, backoff, pause: None }),
             changed: Notify::new(),
         })))
+    }
+
+    /// Prepares requests with another credential. Sends nothing.
+    pub(crate) fn prepare(&self, config: &Adobe) -> Result<NewCredential, KeyError> {
+        Ok(NewCredential(Ims::new(self.0.http.clone(), config)?))
+    }
+
+    /// Takes another credential for the next token. What IMS or Livestream refused before says nothing of it. The current
+    /// token stays while Livestream takes it.
+    pub(crate) fn replace(&self, new: NewCredential) {
+        self.0.ims.send_replace(Arc::new(new.0));
+        self.0.renewed.store(true, Ordering::Release);
+        self.0.changed.notify_one();
+    }
+
+    /// Tells when the credential is replaced from now on.
+    pub(crate) fn credential(&self) -> CredentialWatch {
+        CredentialWatch(self.0.ims.subscribe())
     }
 
     /// The current token, or a new one if it is due.
@@ -132,11 +172,15 @@ impl Tokens {
 
     /// Renews the token before it expires, so that no connection has to wait for it, until shutdown.
     pub async fn keep_fresh(&self, shutdown: &Shutdown) {
+        let mut credential = self.credential();
         let renewing = async {
             loop {
                 match self.next_renewal().await {
                     None => self.0.changed.notified().await,
-                    Some(due) if due > self.0.clock.steady() => self.0.clock.sleep_until(due).await,
+                    Some(due) if due > self.0.clock.steady() => tokio::select! {
+                        () = self.0.clock.sleep_until(due) => {}
+                        () = credential.replaced() => {}
+                    },
                     Some(_) => drop(self.get().await),
                 }
             }
@@ -149,12 +193,19 @@ impl Tokens {
     async fn next_renewal(&self) -> Option<Steady> {
         let state = self.0.state.lock().await;
         let token = state.current.as_ref().filter(|token| token.life >= SHORT_LIFE)?;
-        Some(state.pause.as_ref().map_or(token.due(), |(_, until)| token.due().max(*until)))
+        let pause = state.pause.as_ref().filter(|_| !self.0.renewed.load(Ordering::Acquire));
+        Some(pause.map_or(token.due(), |(_, until)| token.due().max(*until)))
     }
 
     /// A token from the file, if another producer has put one there, or else from IMS.
     async fn renew(&self, state: &mut State) -> Result<Token, NoToken> {
-        let Inner { ims, cache, clock, changed, .. } = &*self.0;
+        let Inner { cache, clock, changed, renewed, .. } = &*self.0;
+        if renewed.swap(false, Ordering::AcqRel) {
+            state.pause = None;
+            state.backoff.succeeded();
+            state.doubted = false;
+        }
+        let ims = self.0.ims.borrow().clone();
         if let Some((error, until)) = &state.pause {
             let wait = clock.steady().until(*until);
             if !wait.is_zero() {

@@ -4,10 +4,8 @@ use shared::config::Protect;
 use shared::schema::{Column, JsonPath, Kind, Schema, SqlType};
 
 use crate::transform::filter::TransformError;
+use crate::transform::plan::IDENTITY;
 use crate::transform::protect::how::How;
-
-/// Without these a hit cannot be told from another one, nor its time be known.
-const IDENTITY: [&str; 3] = ["hitIdHigh", "hitIdLow", "receivedTimeGMT"];
 
 /// A field as it is named, and where it stands in a record.
 #[derive(Debug)]

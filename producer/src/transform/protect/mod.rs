@@ -23,4 +23,4 @@ mod check;
 pub(crate) use how::How;
 pub(crate) use protection::ProtectedCounts;
 pub(super) use protection::Protection;
-pub(super) use pseudonym::hex;
+pub(super) use pseudonym::{Pseudonyms, hex};

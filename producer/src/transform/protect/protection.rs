@@ -96,7 +96,7 @@ impl Protection {
         let (mut found, mut side) = (std::mem::take(&mut spans.found), std::mem::take(&mut spans.side));
         for value in &mut found {
             let Some(site) = self.sites.get(value.site) else { continue };
-            let Span { start, end, .. } = value.span;
+            let Span { start, end, escaped } = value.span;
             let (from, raw) = (side.len(), text.get(start..end).unwrap_or("null"));
             let as_expected = if value.too_deep {
                 side.push_str("null");
@@ -105,7 +105,7 @@ impl Protection {
                 side.push_str(raw);
                 true
             } else {
-                self.replacer.replace(site.how, raw, &mut side)
+                self.replacer.replace(site.how, (raw, escaped), &mut side)
             };
             value.replacement = from..side.len();
             if let Some(counts) = self.counts.get_mut(site.field) {
@@ -113,7 +113,8 @@ impl Protection {
                 counts.unexpected += u64::from(!as_expected);
             }
             let replacement = side.get(from..).unwrap_or_default();
-            let (dropped, escaped) = (replacement == "null", replacement.contains('\\'));
+            let dropped = replacement == "null";
+            let escaped = escaped && memchr::memchr(b'\\', replacement.as_bytes()).is_some();
             let moved = Span { start: text.len() + from, end: text.len() + side.len(), escaped };
             for target in &site.own {
                 // A key that stands twice has two values, and a target the last one that is not empty.
@@ -176,6 +177,11 @@ impl Protection {
                 each(field, std::mem::take(counts));
             }
         }
+    }
+
+    /// Every protected path.
+    pub(in crate::transform) fn paths(&self) -> Vec<JsonPath> {
+        self.sites.iter().map(|site| site.path.clone()).collect()
     }
 
     pub(in crate::transform) fn fields(&self) -> &[String] {

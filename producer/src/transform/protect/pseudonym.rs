@@ -41,6 +41,11 @@ impl Pseudonyms {
         Some(hex(hmac::sign(key, KEY_ID).as_ref(), KEY_ID_CHARS))
     }
 
+    /// How it spells them, and how long they are; none without a key, as there are none.
+    pub(in crate::transform) fn spelling(&self) -> Option<String> {
+        self.key.as_ref().map(|_| format!("{} {}", self.spelling.name(), self.length))
+    }
+
     pub(in crate::transform) fn key_for_rejects(&self) -> Option<hmac::Key> {
         let key = self.key.as_ref()?;
         Some(hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(key, REJECTS).as_ref()))

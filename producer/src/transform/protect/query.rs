@@ -8,7 +8,8 @@ const ENCODED: [&str; 2] = ["%3f", "%253f"];
 pub(super) fn mask(text: &str, out: &mut String) -> bool {
     let text = text.trim();
     let mut kept = text.get(..begins(text)).unwrap_or_default();
-    if let Some((page, fragment)) = kept.split_once('#')
+    if let Some(hash) = memchr::memchr(b'#', kept.as_bytes())
+        && let (page, Some(fragment)) = (kept.get(..hash).unwrap_or_default(), kept.get(hash + 1..))
         && !fragment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.!:".contains(&byte))
     {
         kept = page;
@@ -22,20 +23,24 @@ pub(super) fn mask(text: &str, out: &mut String) -> bool {
 
 /// Where the query begins, or parameters of the path (`;jsessionid=…`).
 fn begins(text: &str) -> usize {
-    let plain = memchr::memchr2(b'?', b';', text.as_bytes()).unwrap_or(text.len());
-    let before = text.as_bytes().get(..plain).unwrap_or_default();
-    let encoded = |mark: &str| {
-        memchr::memchr_iter(b'%', before).find(|at| {
-            before.get(*at..at + mark.len()).is_some_and(|found| found.eq_ignore_ascii_case(mark.as_bytes()))
+    let bytes = text.as_bytes();
+    memchr::memchr3_iter(b'?', b';', b'%', bytes)
+        .find(|at| {
+            let rest = bytes.get(*at..).unwrap_or_default();
+            let is = |mark: &str| {
+                rest.get(..mark.len()).is_some_and(|rest| rest.eq_ignore_ascii_case(mark.as_bytes()))
+            };
+            rest.first() != Some(&b'%') || ENCODED.into_iter().any(is)
         })
-    };
-    ENCODED.iter().filter_map(|mark| encoded(mark)).fold(plain, usize::min)
+        .unwrap_or(text.len())
 }
 
 /// Whether it is a URL, with a scheme or without, or the path of one. One with the name of a user in it is not taken, nor a
 /// text with a dot in it that may be the name of a person as well as of a host.
 pub(super) fn is_url(text: &str) -> bool {
-    if let Some((scheme, rest)) = text.split_once("://") {
+    let colon = memchr::memchr(b':', text.as_bytes()).unwrap_or(text.len());
+    let (scheme, rest) = text.split_at(colon);
+    if let Some(rest) = rest.strip_prefix("://") {
         let is_scheme = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
             && scheme.starts_with(|c: char| c.is_ascii_alphabetic());
         if is_scheme {
@@ -50,9 +55,9 @@ pub(super) fn is_url(text: &str) -> bool {
 }
 
 fn begins_with_host(text: &str) -> bool {
-    let host = text.split(['/', '#']).next().unwrap_or_default();
-    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]_".contains(&byte) || !byte.is_ascii();
-    !host.is_empty() && host.bytes().all(is_of_host)
+    let is_of_host = |byte: &u8| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b':' | b'[' | b']' | b'_' | 0x80..);
+    let host = text.bytes().take_while(is_of_host).count();
+    host > 0 && matches!(text.as_bytes().get(host), None | Some(b'/' | b'#'))
 }
 
 /// As people write a URL without its scheme: `www.example.com`, `example.com/`.

@@ -35,13 +35,24 @@ impl Replacer {
         }
     }
 
-    /// Appends what takes the place of `raw`, a valid JSON value. False if a part of it is not as expected: that is dropped.
-    pub(super) fn replace(&mut self, how: How, raw: &str, out: &mut String) -> bool {
+    /// Appends what takes the place of `raw`, a valid JSON value. `escaped`: it is a string with a backslash in it. False if
+    /// a part of it is not as expected: that is dropped.
+    pub(super) fn replace(&mut self, how: How, (raw, escaped): (&str, bool), out: &mut String) -> bool {
         if how == How::Drop {
             out.push_str("null");
             return true;
         }
-        self.value(how, raw, DEPTH, out)
+        match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            // As most values are: no need to look at it again.
+            Some(text) if !escaped && !text.is_empty() => {
+                let done = self.plain(how, text, out);
+                if !done {
+                    out.push_str("null");
+                }
+                done
+            }
+            _ => self.value(how, raw, DEPTH, out),
+        }
     }
 
     fn value(&mut self, how: How, raw: &str, depth: usize, out: &mut String) -> bool {
@@ -58,12 +69,13 @@ impl Replacer {
                 let mut unescaped = std::mem::take(&mut self.unescaped);
                 unescaped.clear();
                 text::unescape(string, &mut unescaped, &mut ColumnCounts::default());
-                let done = std::str::from_utf8(&unescaped).is_ok_and(|text| self.scalar(how, text, out));
+                let done =
+                    simdutf8::basic::from_utf8(&unescaped).is_ok_and(|text| self.escaped(how, text, out));
                 self.unescaped = unescaped;
                 done
             }
-            Shape::String(_) => self.scalar(how, raw.get(1..raw.len() - 1).unwrap_or_default(), out),
-            Shape::Bool(_) | Shape::Number(_) => self.scalar(how, raw, out),
+            Shape::String(_) => self.plain(how, raw.get(1..raw.len() - 1).unwrap_or_default(), out),
+            Shape::Bool(_) | Shape::Number(_) => self.plain(how, raw, out),
         };
         if !done {
             out.push_str("null");
@@ -71,25 +83,44 @@ impl Replacer {
         done || raw == "null"
     }
 
-    /// False, and nothing is appended, if the text cannot be masked so.
-    fn scalar(&mut self, how: How, text: &str, out: &mut String) -> bool {
-        let Self { pseudonyms, parameters, masked, .. } = self;
-        masked.clear();
-        let done = match how {
-            How::Drop => false,
-            How::MaskIp => ip::mask(text, masked),
-            How::MaskEmail => email::mask(text, masked),
-            How::MaskQuery => query::mask(text, masked),
-            How::MaskParameters => parameters.mask(text, masked),
-            How::Pseudonym => {
-                pseudonyms.write(text, masked);
-                true
-            }
-        };
+    /// For a text that stands in JSON as it is: so does what is kept of it. False, and nothing is appended, if it cannot be
+    /// masked so.
+    fn plain(&mut self, how: How, text: &str, out: &mut String) -> bool {
+        let start = out.len();
+        out.push('"');
+        let done = self.scalar(how, text, out);
         if done {
-            quote(masked, out);
+            out.push('"');
+        } else {
+            out.truncate(start);
         }
         done
+    }
+
+    /// The same for any text.
+    fn escaped(&mut self, how: How, text: &str, out: &mut String) -> bool {
+        let mut masked = std::mem::take(&mut self.masked);
+        masked.clear();
+        let done = self.scalar(how, text, &mut masked);
+        if done {
+            quote(&masked, out);
+        }
+        self.masked = masked;
+        done
+    }
+
+    fn scalar(&mut self, how: How, text: &str, out: &mut String) -> bool {
+        match how {
+            How::Drop => false,
+            How::MaskIp => ip::mask(text, out),
+            How::MaskEmail => email::mask(text, out),
+            How::MaskQuery => query::mask(text, out),
+            How::MaskParameters => self.parameters.mask(text, out),
+            How::Pseudonym => {
+                self.pseudonyms.write(text, out);
+                true
+            }
+        }
     }
 
     fn array(&mut self, how: How, array: &str, depth: usize, out: &mut String) -> bool {

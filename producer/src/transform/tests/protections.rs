@@ -226,9 +226,10 @@ fn of_a_reject_as_much_is_kept_as_is_asked_for() {
     assert_eq!(text, format!(r#"{{"ip":"198.51.100.0","who":"{}","n":70000}}"#, pseudonym("jane")));
     assert_eq!(
         (note.key.clone(), note.pseudonyms.as_slice()),
-        (transform.pseudonym_key_id(), &["who".to_owned()][..])
+        (transform.form().pseudonym_key.clone(), &["who".to_owned()][..])
     );
     assert_eq!(note.key.as_ref().map(String::len), Some(8));
+    assert_eq!(transform.form().pseudonym_spelling.as_deref(), Some("hex 32"));
 
     // Taken in again, it gets no pseudonym of a pseudonym.
     let earlier = ProtectedNote { key: Some("of another".to_owned()), ..note };

@@ -351,4 +351,19 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             seen.is_one_producer().then(|| Found::new(grown as f64, detail))
         },
     },
+    Rule {
+        about: About {
+            name: "ingester_reload_refused",
+            figures: &["livestream_ingester_config_last_reload_successful"],
+            measures: "0 of this is 1",
+            expr: "1 - livestream_ingester_config_last_reload_successful",
+            levels: &[Level::warning(0.0)],
+            ends: 0.0,
+            says: "the latest reload of the configuration was refused; the ingester goes on with the one it has",
+            todo: "correct what the detail names, then reload again; a restart would end with code 78",
+            anchor: "changing-the-configuration-while-it-runs",
+            ..About::PLAIN
+        },
+        measure: |seen| seen.refused_reload(seen.snapshot().configuration.as_ref()),
+    },
 ];

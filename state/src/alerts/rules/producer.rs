@@ -224,6 +224,26 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
     },
     Rule {
         about: About {
+            name: "drift",
+            figures: &["livestream_producer_drifted_fields"],
+            measures: "of all kinds together",
+            expr: "sum without (kind) (livestream_producer_drifted_fields)",
+            levels: &[Level::warning(0.0)],
+            ends: 0.0,
+            says: "the stream is not as it was: fields came, columns dry up or meet their limits",
+            todo: "run `producer schema --seen`, compare with Adobe's release notes and the site, and change the schema",
+            anchor: "the-stream-changes",
+            note: "by `kind`, for 24 hours after each was told; then the new state is the usual one",
+        },
+        measure: |seen| {
+            let drift = seen.figures.snapshot.drift.as_ref()?.said();
+            let since = drift.drifted.iter().map(|one| one.at).min()?;
+            let found = Found::new(drift.drifted.len() as f64, drift.lines().join("; "));
+            Some(found.since(since).rounds(drift.rounds))
+        },
+    },
+    Rule {
+        about: About {
             name: "log_filling",
             figures: &["livestream_producer_log_waiting_bytes"],
             measures: "percent of `livestream_producer_log_max_bytes`",
@@ -320,5 +340,20 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
                 format!("{files}, {} wait", counted(seen.figures.snapshot.rows_to_upload, "row", "rows"));
             Some(Found::new(seen.seconds(sealed), detail).since(sealed).batch(Some(oldest.batch)))
         },
+    },
+    Rule {
+        about: About {
+            name: "producer_reload_refused",
+            figures: &["livestream_producer_config_last_reload_successful"],
+            measures: "0 of this is 1",
+            expr: "1 - livestream_producer_config_last_reload_successful",
+            levels: &[Level::warning(0.0)],
+            ends: 0.0,
+            says: "the latest reload of the configuration was refused; the producer goes on with the one it has",
+            todo: "correct what the detail names, then reload again; a restart would end with code 78",
+            anchor: "changing-the-configuration-while-it-runs",
+            ..About::PLAIN
+        },
+        measure: |seen| seen.refused_reload(seen.figures.snapshot.configuration.as_ref()),
     },
 ];

@@ -9,6 +9,7 @@ use shared::ids::BatchId;
 
 use crate::alerts::growth::Growth;
 use crate::status::activity::{Component, ComponentStatus};
+use crate::status::configuration::ConfigurationStatus;
 
 /// A rule over what a service knows of itself.
 pub struct Rule<S: 'static> {
@@ -91,17 +92,23 @@ pub(crate) struct Found {
     /// Since when it is so; None: since it was first seen.
     pub(crate) since: Option<DateTime<Utc>>,
     pub(crate) batch: Option<BatchId>,
+    /// How often something was added to it: what grows is told again.
+    pub(crate) rounds: u64,
     /// What was met, with its figures.
     pub(crate) detail: String,
 }
 
 impl Found {
     pub(super) fn new(value: f64, detail: impl Into<String>) -> Self {
-        Self { value, since: None, batch: None, detail: detail.into() }
+        Self { value, since: None, batch: None, rounds: 0, detail: detail.into() }
     }
 
     pub(super) fn since(self, since: DateTime<Utc>) -> Self {
         Self { since: Some(since), ..self }
+    }
+
+    pub(super) fn rounds(self, rounds: u64) -> Self {
+        Self { rounds, ..self }
     }
 
     pub(super) fn batch(self, batch: Option<BatchId>) -> Self {
@@ -147,6 +154,12 @@ impl<S> Seen<'_, S> {
         // A moment of failing is failing: 0 would be all is well.
         let seconds = self.seconds(failing.since).max(0.001);
         Some(Found::new(seconds, failing.why.clone()).since(failing.since))
+    }
+
+    /// Whether the latest reload was refused, and why.
+    pub(super) fn refused_reload(&self, configuration: Option<&ConfigurationStatus>) -> Option<Found> {
+        let failed = configuration?.failed.as_ref()?;
+        Some(Found::new(1.0, failed.why.clone()).since(failed.at))
     }
 
     /// How long the step under way of a component has taken.

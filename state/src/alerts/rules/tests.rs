@@ -9,6 +9,7 @@ use super::*;
 use crate::alerts::growth::Growth;
 use crate::loads::{ErrorClass, Failed, LedgerMark, Load, LoadState, Paused, PausedBy, Sums};
 use crate::status::activity::{Activity, Component};
+use crate::status::drift::{DriftKind, DriftSnapshot, Drifted};
 use crate::status::snapshot::{HeldBack, IngesterSnapshot, ProducerSnapshot};
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -201,4 +202,35 @@ fn a_log_is_an_alert_before_it_is_full() {
     figures.snapshot.waiting_bytes = Some(81 << 20);
     let found = above(&figures, &none(), at(30));
     assert_eq!(found["log_filling"].detail, "81.0 MiB of 100.0 MiB (log.max_bytes) wait for S3");
+}
+
+#[test]
+fn a_stream_that_is_not_as_it_was_is_an_alert_that_names_the_columns() {
+    let mut figures = producer();
+    figures.snapshot.drift = Some(Box::default());
+    assert_eq!(names(&above(&figures, &none(), at(30))), [""; 0]);
+    let drifted = |kind, field: &str, second| Drifted {
+        kind,
+        field: field.to_owned(),
+        at: at(second),
+        before: 1.0,
+        now: 0.75,
+        example: None,
+        round: if field == "evar2" { 3 } else { 2 },
+    };
+    // The last one is for the next round.
+    let drifted = vec![
+        drifted(DriftKind::At255Bytes, "evar1", 20),
+        drifted(DriftKind::FilledLess, "useragent", 10),
+        drifted(DriftKind::At255Bytes, "evar2", 25),
+    ];
+    figures.snapshot.drift = Some(Box::new(DriftSnapshot { drifted, rounds: 2, ..DriftSnapshot::default() }));
+    let found = above(&figures, &none(), at(30));
+    assert_eq!(names(&found), ["drift"]);
+    assert_eq!((found["drift"].since, found["drift"].rounds, found["drift"].value), (Some(at(10)), 2, 2.0));
+    assert_eq!(
+        found["drift"].detail,
+        "filled less often than before: useragent (100 % → 75 %); values of exactly 255 bytes, as Adobe cuts them: evar1 \
+         (100 % → 75 %)"
+    );
 }

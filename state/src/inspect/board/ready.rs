@@ -17,7 +17,7 @@ fn line(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     let name = format!("{}{number}", status.component.name());
     match (&status.failing, status.component, &status.step) {
         // Hits come into the table without them.
-        (_, Component::Alerts | Component::Reconcile | Component::Archive, _) => None,
+        (_, Component::Alerts | Component::Config | Component::Reconcile | Component::Archive, _) => None,
         (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, ago(failing.since, now))),
         // Any other component does its work in steps.
         (None, Component::Stream, Some(step)) => {

@@ -12,9 +12,10 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::layout::{self, SEAL};
 
 use crate::loads::{ErrorClass, Load, LoadState, Quarantined};
+use crate::status::batch_detail::BatchDetail;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service, both};
-use crate::status::snapshot::{BatchDetail, Matching, SNAPSHOT_FORMAT};
+use crate::status::snapshot::{Matching, SNAPSHOT_FORMAT};
 
 const NAMED: usize = 5;
 

@@ -9,7 +9,7 @@ use super::batch::{BatchDump, Event, Happening};
 use super::load::{failures, loading, refused};
 use crate::inspect::columns::{self, header, outcomes};
 use crate::loads::{FAILURES_KEPT, Load, LoadState};
-use crate::status::snapshot::{BatchDetail, FileDetail};
+use crate::status::batch_detail::{BatchDetail, FileDetail};
 
 impl BatchDump {
     /// The dump for people. The caller fits it to the terminal and adds the last line end.

@@ -6,6 +6,7 @@ use shared::human::{ago, counted};
 use crate::inspect::columns;
 use crate::status::activity::{Component, ComponentStatus, Failing, Step};
 use crate::status::alert::Alert;
+use crate::status::configuration::ConfigurationStatus;
 
 /// A step that takes longer is shown.
 const LONG: TimeDelta = TimeDelta::seconds(3);
@@ -41,6 +42,24 @@ pub(super) fn alerts(out: &mut Vec<String>, alerts: &[Alert], now: DateTime<Utc>
     }));
 }
 
+/// One line for each service that has reloaded its configuration, with what still waits for a restart.
+pub(super) fn configuration(
+    out: &mut Vec<String>,
+    service: &str,
+    status: Option<&ConfigurationStatus>,
+    now: DateTime<Utc>,
+) {
+    let Some(status) = status.filter(|status| status.reloads > 0) else { return };
+    let since = ago(status.taken, now);
+    let text = match status.waiting.as_slice() {
+        [] => format!("{service}: configuration reloaded {since} ago"),
+        keys => {
+            format!("{service}: configuration reloaded {since} ago; restart it to take {}", keys.join(", "))
+        }
+    };
+    out.push(format!("{:<INDENT$}{}", "reloaded", columns::wrap(&text, INDENT).trim_start()));
+}
+
 /// What it does, or whose answer it has waited for too long.
 pub(crate) fn under_way(step: &Step, now: DateTime<Utc>) -> String {
     match &step.waits_for {
@@ -63,6 +82,7 @@ pub(crate) fn describe(component: Component, failing: &Failing, now: DateTime<Ut
         (Component::Reconcile, "decide") => "needs an operator",
         (Component::Log | Component::Reconcile, _) => "fails",
         (Component::Alerts, _) => "not told",
+        (Component::Config, _) => "NOT RELOADED",
     };
     let since = ago(failing.since, now);
     let Failing { failures, last, next, .. } = failing;

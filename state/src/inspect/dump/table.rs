@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use shared::human::{ago, bytes, count, counted, duration, time};
 
 use super::batch_line::BatchLine;
-use super::components::{alerts, components};
+use super::components::{alerts, components, configuration};
 use super::load::refused;
 use super::overview::Dump;
 use crate::inspect::columns::{self, header, outcomes};
@@ -28,6 +28,11 @@ impl Dump {
         }
         components(&mut out, &self.components(), self.at);
         alerts(&mut out, &self.alerts(), self.at);
+        drift(&mut out, self);
+        let producer = self.producer.snapshot.as_ref().and_then(|producer| producer.configuration.as_ref());
+        configuration(&mut out, "producer", producer, self.at);
+        let ingester = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.configuration.as_ref());
+        configuration(&mut out, "ingester", ingester, self.at);
         batches(&mut out, self);
         quarantine(&mut out, self);
         ledger(&mut out, self);
@@ -53,6 +58,16 @@ pub(crate) fn held_back(held: &HeldBack) -> String {
     format!(
         "held     {batches}, {rows}: loaded at {until} or with {worth} (ingester.load_interval, load_rows)"
     )
+}
+
+/// What of the stream is not as it was.
+fn drift(out: &mut Vec<String>, dump: &Dump) {
+    let drift = dump.producer.snapshot.as_ref().and_then(|producer| producer.drift.as_ref());
+    let Some(drift) = drift.filter(|drift| !drift.drifted.is_empty() && !dump.only_pending) else { return };
+    let since = drift.drifted.iter().map(|one| one.at).min().map_or(String::new(), |at| ago(at, dump.at));
+    let fields = counted(drift.drifted.len() as u64, "field is", "fields are");
+    out.push(format!("\ndrift     {fields} not as before, first told {since} ago; `producer schema --seen`"));
+    out.extend(drift.lines().iter().map(|line| columns::wrap(line, 10)));
 }
 
 fn batches(out: &mut Vec<String>, dump: &Dump) {
@@ -229,6 +244,7 @@ mod tests {
     use crate::loads::{ErrorClass, LedgerMark, Load, LoadState, Paused, PausedBy, Quarantined, Refused};
     use crate::log::{BatchStatus, Dedup, GapTotals};
     use crate::status::activity::{Activity, Component, Failing};
+    use crate::status::drift::{DriftKind, DriftSnapshot, Drifted};
     use crate::status::service::Part;
     use crate::status::snapshot::{
         BatchSnapshot, GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot,
@@ -297,7 +313,9 @@ mod tests {
             gaps: gaps(12),
             components: vec![],
             counters: None,
+            drift: None,
             alerts: vec![],
+            configuration: None,
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
         Dump::of(part(Some(7), producer), part(None, ingester), at, u32::MAX)
@@ -472,6 +490,37 @@ mod tests {
         };
         assert!(with(at).contains("ledger   speaks for rows received since"));
         assert!(!with(DateTime::UNIX_EPOCH).contains("ledger  "), "it speaks for all");
+    }
+
+    #[test]
+    fn what_drifted_is_shown_while_there_is_any() {
+        let Dump { mut producer, ingester, at, .. } = dump();
+        let drifted = |n: u32| Drifted {
+            kind: DriftKind::At255Bytes,
+            field: format!("evar{n}"),
+            at: at - Duration::from_secs(90),
+            before: 0.0,
+            now: 0.001,
+            example: None,
+            round: 1,
+        };
+        let mut with = |number| {
+            let drifted = (0..number).map(drifted).collect();
+            producer.snapshot.as_mut().unwrap().drift =
+                Some(Box::new(DriftSnapshot { drifted, ..DriftSnapshot::default() }));
+            Dump::of(producer.clone(), ingester.clone(), at, u32::MAX)
+        };
+        assert!(!with(0).table().contains("drift"));
+        let many = with(200);
+        let table = many.table();
+        assert!(
+            table.contains("\ndrift     200 fields are not as before, first told 1m30s ago; `producer"),
+            "{table}"
+        );
+        assert!(table.contains("evar11 and 188 others"), "{table}");
+        let fitted = columns::fit(&table, columns::WIDTH);
+        assert!(fitted.lines().all(|line| line.chars().count() <= columns::WIDTH), "{fitted}");
+        assert!(!many.only_pending().table().contains("drift"));
     }
 
     #[test]

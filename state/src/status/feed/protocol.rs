@@ -34,6 +34,8 @@ pub enum Question {
     Republish(BatchId),
     /// The batch is loaded: its producer need not keep copies of it.
     Loaded(BatchId),
+    /// Which batches a producer keeps copies of.
+    Copies,
     /// A replay has left so many rows in quarantine of the batch that the ledger has under this id.
     Replayed {
         batch: BatchId,
@@ -41,6 +43,8 @@ pub enum Question {
     },
     /// Show records as they pass, with what becomes of them.
     Tap(Wanted),
+    /// Which fields the stream brings.
+    Seen,
 }
 
 /// A producer's answer to [`Question::Republish`].

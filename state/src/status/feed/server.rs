@@ -21,8 +21,10 @@ use super::snapshot_cache::SnapshotCache;
 use super::tapping;
 use crate::loads::{Load, LoadDatabase, Pause, Pausing};
 use crate::log::LogReader;
+use crate::status::batch_detail::BatchDetail;
+use crate::status::drift::SeenFields;
 use crate::status::history::Samples;
-use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use crate::status::snapshot::{IngesterSnapshot, Matching, ProducerSnapshot};
 use crate::status::tap::{Tapping, Wanted};
 use crate::verdict::Checked;
 
@@ -53,6 +55,11 @@ pub trait Owner: Send + Sync + 'static {
         refusal("no history is kept here")
     }
 
+    /// The fields of the stream, which only a producer has.
+    fn seen(&self) -> Result<SeenFields, Failure> {
+        refusal("records pass through a producer only")
+    }
+
     /// Reads and checks the whole database, while it is written. Damage is no error; the result names it.
     fn verify(&self) -> Result<Vec<Checked>, Failure>;
 
@@ -66,6 +73,11 @@ pub trait Owner: Send + Sync + 'static {
     }
 
     fn loaded(&self, _batch: BatchId) {}
+
+    /// The batches of which copies are kept.
+    fn copies(&self) -> Result<Vec<BatchId>, Failure> {
+        refusal("no copies are kept here")
+    }
 
     /// Notes what a replay has left in quarantine. False when nothing of the batch is known to be there.
     fn replayed(&self, _batch: BatchId, _left: u64) -> Result<bool, Failure> {
@@ -166,6 +178,7 @@ impl<O: Owner> Server<O> {
                 Ok(())
             }
             Ok(Question::History) => answer_with(&mut write, move || owner.history()).await,
+            Ok(Question::Seen) => answer_with(&mut write, move || owner.seen()).await,
             Ok(Question::Verify) => {
                 // A verification reads everything and goes on when its client has gone away: one at a time.
                 let alone = self.verify.clone().try_acquire_owned();
@@ -185,6 +198,7 @@ impl<O: Owner> Server<O> {
                 };
                 answer_with(&mut write, note).await
             }
+            Ok(Question::Copies) => answer_with(&mut write, move || owner.copies()).await,
             Ok(Question::Replayed { batch, left }) => {
                 answer_with(&mut write, move || owner.replayed(batch, left)).await
             }

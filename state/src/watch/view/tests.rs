@@ -209,6 +209,7 @@ fn outage() -> Model {
         name: "batch_refused".to_owned(),
         severity: Severity::Warning,
         since: ago(70),
+        rounds: 0,
         batch: Some(id(1)),
         says: "a batch was refused".to_owned(),
         detail: "1204 bad".to_owned(),

@@ -32,6 +32,7 @@ pub(crate) enum For {
     Lateness,
     LongDelay,
     Twice,
+    Agent,
 }
 
 /// The number drawn for one purpose at one index.

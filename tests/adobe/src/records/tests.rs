@@ -319,3 +319,35 @@ fn late_hits_are_those_of_the_plan_and_late_by_what_it_says() {
     assert_eq!(plan.hits_in(30), 20);
     assert!((0..plan.hits).all(|index| !Generator::new(Plan { late_per_mille: 0, ..plan }).is_late(index)));
 }
+
+#[test]
+fn since_the_release_evars_are_cut_some_agents_are_gone_and_nothing_else_is_other() {
+    let (from, hits) = (5_000, 10_000);
+    let before = generator(hits);
+    let since = Generator::new(Plan { release_from: Some(from), ..*before.plan() });
+    let (mut cut, mut gone) = (0, 0);
+    for index in 0..hits {
+        let (old, mut new) = (hit(&before, index), hit(&since, index));
+        if index < from {
+            assert_eq!(old, new);
+            continue;
+        }
+        let evars = |record: &Map<String, Json>| record["evars"]["evars"].as_object().unwrap().clone();
+        let whole = evars(&old);
+        for (name, value) in evars(&new) {
+            let (Some(text), Some(long)) = (value.as_str(), whole[&name].as_str()) else { continue };
+            assert!(text.len() <= 255 && long.starts_with(text), "{name}");
+            cut += u64::from(text.len() < long.len());
+        }
+        if new["userAgent"] == "" {
+            assert!(since.lacks_agent(index));
+            gone += 1;
+        }
+        for key in ["evars", "userAgent", "products"] {
+            new.insert(key.to_owned(), old.get(key).cloned().unwrap_or_default());
+        }
+        assert!(old.iter().all(|(key, value)| new[key] == *value));
+        assert_eq!(before.expected(index), since.expected(index), "what fits the column is the same");
+    }
+    assert!(cut > 500 && (1_000..1_500).contains(&gone), "{cut} cut, {gone} gone");
+}

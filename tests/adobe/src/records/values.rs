@@ -112,9 +112,14 @@ pub(crate) enum Value {
     Nasty(&'static Text),
     /// A little over 300 bytes: more than `varchar(255)` and, two times in three, not cuttable at every byte.
     Long(u64),
+    /// The same, cut at 255 bytes.
+    Cut(u64),
     /// Words with a number.
     Ordinary(u64),
 }
+
+/// Adobe cuts eVars at so many bytes.
+const CUT: usize = 255;
 
 const FILLERS: [&str; 3] = ["x", "日", "🦀"];
 
@@ -142,6 +147,14 @@ impl Value {
         }
     }
 
+    /// As Adobe sends an eVar since its release of 2026-04-13.
+    pub(crate) fn cut(self) -> Self {
+        match self {
+            Self::Long(detail) => Self::Cut(detail),
+            other => other,
+        }
+    }
+
     /// The JSON value; nothing for [`Value::Absent`], whose key must not be written either.
     pub(crate) fn write_json(self, out: &mut Vec<u8>) {
         match self {
@@ -154,7 +167,7 @@ impl Value {
                 out.push(b'"');
             }
             // No character of these two needs an escape.
-            Self::Long(_) | Self::Ordinary(_) => {
+            Self::Long(_) | Self::Cut(_) | Self::Ordinary(_) => {
                 out.push(b'"');
                 self.write_plain(out);
                 out.push(b'"');
@@ -173,6 +186,14 @@ impl Value {
                 while out.len() - start < 300 {
                     out.extend_from_slice(filler);
                 }
+            }
+            Self::Cut(detail) => {
+                let mut plain = Vec::new();
+                Self::Long(detail).write_plain(&mut plain);
+                let plain = String::from_utf8(plain).unwrap_or_default();
+                out.extend_from_slice(
+                    plain.get(..plain.floor_char_boundary(CUT)).unwrap_or_default().as_bytes(),
+                );
             }
             Self::Ordinary(detail) => {
                 out.extend_from_slice(WORDS[detail as usize & 31].as_bytes());
@@ -243,6 +264,20 @@ mod tests {
             assert!(json.len() > 300);
             let stored = value.stored(255).unwrap();
             assert!((252..=255).contains(&stored.len()), "{}", stored.len());
+        }
+    }
+
+    #[test]
+    fn a_cut_text_is_the_beginning_of_the_long_one_and_stored_alike() {
+        for detail in (0..3).map(|filler| (filler << 32) | 12_345) {
+            let json = |value: Value| {
+                let mut json = Vec::new();
+                value.write_json(&mut json);
+                serde_json::from_slice::<String>(&json).unwrap()
+            };
+            let (long, cut) = (Value::Long(detail), Value::Long(detail).cut());
+            assert!((252..=255).contains(&json(cut).len()) && json(long).starts_with(&json(cut)));
+            assert_eq!(cut.stored(255), long.stored(255));
         }
     }
 

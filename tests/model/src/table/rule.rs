@@ -67,6 +67,7 @@ static BLANK: LazyLock<Option<Seal>> = LazyLock::new(|| {
         content: None,
         compared: None,
         pseudonym_key: None,
+        forgotten: None,
     })
 });
 

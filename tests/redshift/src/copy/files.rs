@@ -72,6 +72,9 @@ async fn read(s3: &Client, at: &Location) -> Result<Vec<u8>, S3Error> {
 fn parse_manifest(bytes: &[u8]) -> Result<Vec<File>, String> {
     let manifest: Manifest =
         serde_json::from_slice(bytes).map_err(|error| format!("Invalid JSON structure found: {error}"))?;
+    if manifest.entries.is_empty() {
+        return Err("The manifest has no entries".to_owned());
+    }
     let files = manifest.entries.into_iter().map(|entry| {
         let at = Location::parse(&entry.url).ok_or_else(|| format!("Invalid URL {}", entry.url))?;
         Ok(File { at, mandatory: entry.mandatory })

@@ -27,6 +27,7 @@ struct Entry {
     loaded: u64,
     quarantined: u64,
     known: u64,
+    forgotten: u64,
     content: Option<String>,
     set: Option<String>,
     counts: [u64; 4],
@@ -47,7 +48,7 @@ pub(super) async fn sums(client: &Client) -> anyhow::Result<Sums> {
     let query = format!(
         "SELECT coalesce(sum(rows_loaded), 0)::bigint, coalesce(sum(rows_known), 0)::bigint, count(*), \
          count(DISTINCT batch_id), count(CASE WHEN received <> rows_loaded + rows_quarantined \
-         + coalesce(rows_known, 0) + duplicates + filtered + rejected THEN 1 END) FROM {LEDGER}"
+         + coalesce(rows_known, 0) + coalesce(rows_forgotten, 0) + duplicates + filtered + rejected THEN 1 END) FROM {LEDGER}"
     );
     let row = client.query_one(&query, &[]).await?;
     let number = |column| anyhow::Ok(u64::try_from(row.try_get::<_, i64>(column)?)?);
@@ -63,7 +64,7 @@ pub(super) async fn sums(client: &Client) -> anyhow::Result<Sums> {
 async fn ledger(client: &Client) -> anyhow::Result<HashMap<BatchId, Entry>> {
     let query = format!(
         "SELECT batch_id, rows_loaded, rows_quarantined, received, duplicates, filtered, rejected, quarantine, \
-         coalesce(rows_known, 0), content FROM {LEDGER}"
+         coalesce(rows_known, 0), content, coalesce(rows_forgotten, 0) FROM {LEDGER}"
     );
     let rows = client.query(&query, &[]).await?;
     let entries = rows.iter().map(|row| {
@@ -75,6 +76,7 @@ async fn ledger(client: &Client) -> anyhow::Result<HashMap<BatchId, Entry>> {
             set: row.try_get(7)?,
             known: number(8)?,
             content: row.try_get(9)?,
+            forgotten: number(10)?,
         };
         anyhow::Ok((row.try_get::<_, &str>(0)?.parse()?, entry))
     });
@@ -82,7 +84,7 @@ async fn ledger(client: &Client) -> anyhow::Result<HashMap<BatchId, Entry>> {
 }
 
 /// Every seal that is there must be found in the ledger as it was sealed: `received = rows + duplicates + filtered +
-/// rejected` and `rows = loaded + quarantined + known`.
+/// rejected` and `rows = loaded + quarantined + known + forgotten`.
 pub(super) async fn compare(
     client: &Client,
     s3_root: &Path,
@@ -99,7 +101,7 @@ pub(super) async fn compare(
             let seal = Seal::read(batch, &fs::read(path)?)?;
             let counts = seal.counts;
             if counts.received != counts.rows + counts.duplicates + counts.filtered + counts.rejected
-                || counts.rows != seal.rows
+                || counts.rows != seal.sealed_rows()
                 || seal.rows != seal.files.iter().map(|file| file.rows).sum::<u64>()
             {
                 complaints.add("a seal that does not add up", || format!("{batch}: {counts:?}"));
@@ -111,14 +113,15 @@ pub(super) async fn compare(
             match found {
                 None => complaints.add("a sealed batch that is not in the ledger", || batch.to_string()),
                 Some(entry)
-                    if entry.loaded + entry.quarantined + entry.known != seal.rows
+                    if entry.loaded + entry.quarantined + entry.known + entry.forgotten
+                        != seal.sealed_rows()
                         || entry.counts != sealed =>
                 {
                     complaints.add("a batch whose counts do not add up", || {
-                        let Entry { loaded, quarantined, known, counts, .. } = entry;
+                        let Entry { loaded, quarantined, known, forgotten, counts, .. } = entry;
                         format!(
-                            "{batch}: {loaded} + {quarantined} + {known} of {}, {counts:?} of {sealed:?}",
-                            seal.rows
+                            "{batch}: {loaded} + {quarantined} + {known} + {forgotten} of {}, {counts:?} of {sealed:?}",
+                            seal.sealed_rows()
                         )
                     });
                 }

@@ -27,11 +27,12 @@ const PREFIXES: [&str; 5] = ["ToIngest/", "Ingested/", "Quarantine/", "Loads/", 
 const OF_SECOND: &str = "-second-";
 
 /// The policies of `deploy/`.
-const POLICIES: [(&str, &str); 10] = [
+const POLICIES: [(&str, &str); 11] = [
     ("iam-producer", include_str!("../../../../deploy/iam-producer.json")),
     ("iam-ingester", include_str!("../../../../deploy/iam-ingester.json")),
     ("iam-replay", include_str!("../../../../deploy/iam-replay.json")),
     ("iam-operator", include_str!("../../../../deploy/iam-operator.json")),
+    ("iam-forget", include_str!("../../../../deploy/iam-forget.json")),
     ("iam-copy-role", include_str!("../../../../deploy/iam-copy-role.json")),
     ("iam-acl", include_str!("../../../../deploy/iam-acl.json")),
     ("iam-kms", include_str!("../../../../deploy/iam-kms.json")),
@@ -77,6 +78,7 @@ pub fn key_of(program: &str, command: Option<&str>) -> String {
         ("producer", Some("replay")) => "iam-replay",
         ("producer", _) => "iam-producer",
         (_, Some("run" | "check")) => "iam-ingester",
+        (_, Some("forget")) => "iam-forget",
         _ => "iam-operator",
     };
     format!("{OF_PROGRAM}{policy}")

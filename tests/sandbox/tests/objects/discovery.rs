@@ -26,6 +26,7 @@ fn put(store: &Memory, batch: BatchId, sealed: bool) {
         schema: "0123456789abcdef".to_owned(),
         columns: None,
         pseudonym_key: None,
+        forgotten: None,
         compression: Compression::Zstd,
         files: Vec::new(),
         rows: 0,

@@ -126,6 +126,15 @@ fn an_operator_adopts_replays_and_puts_away() {
 }
 
 #[test]
+fn who_may_forget_writes_and_deletes_what_is_kept_and_loads_nothing() {
+    let policy = Rules::of("iam-forget");
+    assert!(policy.0.allows(LIST, ARN));
+    let kept = [batch("ToIngest/"), batch("Ingested/"), quarantine(), rejects()].concat();
+    policy.must_allow(&[GET, PUT, DELETE], &kept);
+    policy.must_not_allow(&[GET, PUT, DELETE], &loads());
+}
+
+#[test]
 fn redshift_reads_what_copy_names() {
     let policy = Rules::of("iam-copy-role");
     assert!(policy.0.allows(LIST, ARN));

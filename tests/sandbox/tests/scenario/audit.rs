@@ -27,7 +27,7 @@ fn audit(world: &World, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// A table whose rows tell their batch.
-async fn with_batch_column(world: &World) {
+pub(crate) async fn with_batch_column(world: &World) {
     let file = world.path("schema.toml");
     let column = "[[column]]\nname = 'batch_id'\nkind = 'batch'\ntype = 'varchar(36)'\n";
     let drop = "drop = ['event11..event1000', 'evar51..evar250']";

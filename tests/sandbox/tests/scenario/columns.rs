@@ -25,26 +25,26 @@ const HITS: u64 = 1_200;
 const FIRST: u64 = 400;
 const RATE: u64 = 400;
 /// A column of the second schema only: its value says whether a cell went where it belongs.
-const ADDED: &str = "hit_copy";
+pub(crate) const ADDED: &str = "hit_copy";
 /// A column of the first schema only, and of the table.
-const DROPPED: &str = "evar200";
+pub(crate) const DROPPED: &str = "evar200";
 
 /// What a producer has published under two schemas, nothing of it loaded.
-struct Changed {
-    world: World,
+pub(crate) struct Changed {
+    pub(crate) world: World,
     /// The configuration with the first schema.
-    first: PathBuf,
+    pub(crate) first: PathBuf,
     fingerprints: [String; 2],
 }
 
-fn json(world: &World, args: &[&str]) -> Value {
+pub(crate) fn json(world: &World, args: &[&str]) -> Value {
     let output = service::run("producer", args, &world.config).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The built-in columns in the opposite order, without one and with another one.
-fn second_schema(columns: &[Value]) -> String {
+pub(crate) fn second_schema(columns: &[Value]) -> String {
     let columns = columns.iter().rev().filter(|column| column["name"] != DROPPED);
     let written = columns.map(|column| {
         let mut text = String::from("[[column]]\n");
@@ -63,7 +63,7 @@ fn second_schema(columns: &[Value]) -> String {
     written.collect::<String>() + &added
 }
 
-async fn published_under_two_schemas() -> Changed {
+pub(crate) async fn published_under_two_schemas() -> Changed {
     let world = World::with_rate(HITS, Some(RATE), &SHAPE).await;
     let mut producer = world.start("producer");
     world.until_durable(FIRST, &mut [&mut producer]).await;
@@ -95,7 +95,7 @@ impl Changed {
     }
 
     /// Rows of the batches that were made for the first or second schema, as their seals say.
-    fn sealed(&self, which: usize) -> u64 {
+    pub(crate) fn sealed(&self, which: usize) -> u64 {
         let seals = files_below(&self.world.path("s3").join(BUCKET)).unwrap();
         let seals = seals.iter().filter(|path| path.ends_with("batch.json"));
         let rows = seals.filter_map(|path| {
@@ -110,7 +110,7 @@ impl Changed {
     }
 
     /// Every hit is there as it was sent, whichever schema it was made for.
-    async fn assert_complete(&self) {
+    pub(crate) async fn assert_complete(&self) {
         let world = &self.world;
         assert_clean(&world.verdict().await);
         for which in [0, 1] {
@@ -127,7 +127,7 @@ impl Changed {
         assert_eq!(world.count(&both).await, 0);
     }
 
-    fn start_first(&self) -> Service {
+    pub(crate) fn start_first(&self) -> Service {
         Service::start("ingester", &self.first, &self.world.path("logs-first")).unwrap()
     }
 }

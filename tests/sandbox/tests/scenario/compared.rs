@@ -1,10 +1,11 @@
 //! What a producer cannot know, the load finds out: hits that another log, an earlier life of the log, a replay or another
 //! producer has loaded. Every hit that was sent is in the table in the end, once.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adobe::{Delivery, Fault as StreamFault, Plan};
 use sandbox::config::Shape;
@@ -20,6 +21,8 @@ use crate::world::{STOP, World, assert_clean, options};
 
 const HITS: u64 = 6_000;
 const HOUR: u64 = 3_600;
+/// So long nothing more has come.
+const QUIET: Duration = Duration::from_secs(2);
 
 fn small_batches() -> Shape {
     Shape { records_per_file: 100, files_per_batch: 3, max_batch_age: "1s", ..Shape::default() }
@@ -177,15 +180,27 @@ async fn until_all_is_loaded(
 ) {
     let [mut first, mut second] = producers;
     let hits = world.standins.adobe.generator().plan().hits;
+    // A client that begins gets hits of the other one again, for a while after all were sent.
+    let last = Cell::new((0, Instant::now()));
+    let is_quiet = |records| {
+        if records != last.get().0 {
+            last.set((records, Instant::now()));
+        }
+        last.get().1.elapsed() > QUIET
+    };
     let published = async || {
+        let mut records = 0;
         for name in names {
             let Some(snapshot) = world.snapshot_of(name).await else { return false };
             let done = snapshot.batches.iter().all(|batch| batch.published.is_some());
             if !done || snapshot.rejects_waiting > 0 {
                 return false;
             }
+            records += snapshot.totals.received;
         }
-        world.standins.adobe.distinct_sent() == hits && world.loaded().await >= world.wanted()
+        is_quiet(records)
+            && world.standins.adobe.distinct_sent() == hits
+            && world.loaded().await >= world.wanted()
     };
     world
         .until("everything sent and loaded", &mut [&mut first, &mut second, &mut *ingester], published)

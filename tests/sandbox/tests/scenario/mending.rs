@@ -275,7 +275,7 @@ async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_p
     let mut running = world.start("ingester");
     let told = async || {
         let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();
-        String::from_utf8_lossy(&dump.stdout).contains("in quarantine, its seal says")
+        String::from_utf8_lossy(&dump.stdout).contains("forgotten, its seal says")
     };
     world.until("the difference told", &mut [&mut running], told).await;
     let others = async || bucket.folders().await.len() == 1;

@@ -105,6 +105,12 @@ async fn a_service_manager_hears_when_a_service_is_ready_what_it_does_that_it_li
         told.signal(Signal::CONT);
         told.heard.clear();
         told.until_heard("WATCHDOG=1");
+        told.heard.clear();
+        told.signal(Signal::HUP);
+        told.until_heard("READY=1");
+        let of_reload: Vec<_> = told.heard.iter().filter(|line| *line != "WATCHDOG=1").collect();
+        let at = of_reload.iter().position(|line| *line == "RELOADING=1").unwrap();
+        assert!(of_reload[at + 1].starts_with("MONOTONIC_USEC="), "{of_reload:?}");
         told.signal(Signal::TERM);
         told.until_heard("STOPPING=1");
         // shutdown.timeout of 30 seconds, and some for the end of the process.

@@ -150,6 +150,7 @@ async fn ddl_diff_mends_keys_encodings_and_lengths_and_what_still_loads_is_a_war
         format!("{ledger} ADD COLUMN \"content\" varchar(32);"),
         format!("{ledger} ADD COLUMN \"rows_known\" bigint;"),
         format!("{ledger} ADD COLUMN \"uncompared\" bigint;"),
+        format!("{ledger} ADD COLUMN \"rows_forgotten\" bigint;"),
     ];
     assert_eq!(sent, expected, "{statements}");
     send(&world, &statements).await;

@@ -110,6 +110,7 @@ async fn what_the_version_before_left_goes_on_and_every_hit_is_loaded_once() {
         "ADD COLUMN \"batch_number\"",
         "ADD COLUMN \"content\"",
         "ADD COLUMN \"rows_known\"",
+        "ADD COLUMN \"rows_forgotten\"",
         "\"livestream_ledger_lock\"",
     ] {
         assert!(diff.contains(part), "{part}: {diff}");

@@ -207,6 +207,15 @@ impl World {
         self.until(&format!("{rows} rows loaded"), services, async || self.loaded().await >= rows).await;
     }
 
+    /// Waits for so many rows more than are durable now, and returns how many there are.
+    pub(crate) async fn until_more_durable(&self, rows: u64, services: &mut [&mut Service]) -> u64 {
+        let answers = async || self.snapshot().await.is_some();
+        self.until("the producer answers", services, answers).await;
+        let before = self.snapshot().await.map_or(0, |snapshot| snapshot.totals.rows);
+        self.until_durable(before + rows, services).await;
+        before + rows
+    }
+
     pub(crate) async fn until_durable(&self, rows: u64, services: &mut [&mut Service]) {
         let durable = async || self.snapshot().await.is_some_and(|snapshot| snapshot.totals.rows >= rows);
         self.until(&format!("{rows} rows durable"), services, durable).await;

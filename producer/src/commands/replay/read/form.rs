@@ -6,6 +6,8 @@ use std::io::{self, BufReader, Read};
 use memchr::memchr;
 use serde::de::IgnoredAny;
 
+use crate::decode::frame::{Frame, Framer};
+
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 pub(super) const PIECE_BYTES: usize = 64 << 10;
@@ -19,6 +21,30 @@ pub(crate) fn not_lines(mut file: impl Read) -> Option<&'static str> {
     match beginning(&mut reader, &mut vec![0; PIECE_BYTES]) {
         Err(Unusable::NotLines(why)) => Some(why),
         Ok(_) | Err(Unusable::Io(_)) => None,
+    }
+}
+
+/// Hands over every line of a file, of which none has more than `max` bytes. The error says what is wrong, and what to do.
+pub(crate) fn lines(
+    file: &mut impl Read,
+    max: usize,
+    mut each: impl FnMut(&Frame<'_>),
+) -> Result<(), String> {
+    let damaged = |error: io::Error| format!("it is damaged: {error}");
+    let (mut framer, mut piece) = (Framer::new(max), vec![0; PIECE_BYTES]);
+    let mut reader = decompressed(file).map_err(damaged)?;
+    let head = beginning(&mut reader, &mut piece).map_err(|unusable| match unusable {
+        Unusable::NotLines(why) => why.to_owned(),
+        Unusable::Io(error) => damaged(error),
+    })?;
+    framer.push(&head, |frame| each(&frame));
+    loop {
+        let read = reader.read(&mut piece).map_err(damaged)?;
+        if read == 0 {
+            framer.finish(|frame| each(&frame));
+            return Ok(());
+        }
+        framer.push(piece.get(..read).unwrap_or_default(), |frame| each(&frame));
     }
 }
 

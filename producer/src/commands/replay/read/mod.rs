@@ -5,5 +5,6 @@ mod form;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use form::lines;
 pub(super) use form::not_lines;
 pub(super) use reader::{Reader, Stop};

@@ -10,14 +10,18 @@ const WORDS = { critical: ["bad", "critical"], warning: ["warn", "warning"], fai
 const NAMES = {
   stream: "The stream is not connected", log: "The log takes nothing", upload: "S3 takes no upload", discovery: "S3 cannot be listed",
   load: "Loading is held up", archive: "Loaded batches cannot be archived", reconcile: "Log, S3 and ledger cannot be compared", alerts: "An alert cannot be sent",
+  config: "The changed configuration is not taken",
 };
+
+/** Components whose alert is called otherwise. */
+const ALERTS = { log: ["log_full"], config: ["producer_reload_refused", "ingester_reload_refused"] };
 
 function ofComponents(part) {
   return (part.snapshot?.components ?? []).filter((status) => status.failing).map(({ component, number, failing }) => {
     const what = component === "log" && failing.class === "full" ? "The log is full" : NAMES[component] ?? component;
     const which = number === undefined ? "" : ` (connection ${number})`;
     const next = failing.next ? { next: failing.next, failures: failing.failures } : {};
-    return { names: [component === "log" ? "log_full" : `${component}_failing`], severity: "failing", what: what + which, since: failing.since, advice: failing.why, ...next };
+    return { names: ALERTS[component] ?? [`${component}_failing`], severity: "failing", what: what + which, since: failing.since, advice: failing.why, ...next };
   });
 }
 

@@ -92,7 +92,8 @@ pub(super) fn browser(hit: &mut Hit<'_>) {
             }
         }
     }
-    hit.one_of("userAgent", AGENTS);
+    let agent = hit.rng.pick(AGENTS);
+    hit.plain("userAgent", if hit.of.lacks_agent(hit.index) { "" } else { agent });
     hit.one_of(
         "browser",
         &["Google Chrome 126.0", "Firefox 127.0", "Safari 17.5", "Edge 125.0", "Opera ~ Mini"],

@@ -27,7 +27,8 @@ pub(super) fn evars(hit: &mut Hit<'_>) {
         if hit.rng.one_in(20) {
             hit.any_digits(10_000);
         } else {
-            Value::present(hit.rng.next()).write_json(hit.out);
+            let value = Value::present(hit.rng.next());
+            hit.of.released(hit.index, value).write_json(hit.out);
         }
         hit.raw(",");
     }
@@ -75,7 +76,8 @@ pub(super) fn commerce(hit: &mut Hit<'_>) {
         if hit.rng.one_in(2) {
             let n = 1 + hit.rng.below(250);
             numbered(hit, "evar", n);
-            Value::present(hit.rng.next()).write_json(hit.out);
+            let value = Value::present(hit.rng.next());
+            hit.of.released(hit.index, value).write_json(hit.out);
         }
         hit.raw("},");
         events::write_of_product(&mut hit.rng, hit.out);

@@ -1,47 +1,21 @@
-//! `producer schema`: the schema in force, and what it makes of a record.
+//! The schema in force, and what it makes of a record.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::anyhow;
 use chrono::DateTime;
 use serde_json::{Value, json};
-use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::human::{counted, time};
 use shared::out;
 use shared::schema::{Column, Encoding, Kind, Schema};
 
+use crate::commands::schema::table::{print_table, short};
 use crate::transform::{Explained, Outcome, Transform};
 
-/// The longest raw or stored value shown in a table.
-const SHOWN: usize = 60;
 /// A longer file is no record of the stream.
 const MAX_RECORD: u64 = 64 << 20;
-
-/// What `producer schema` is asked.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Asked {
-    /// Print JSON instead of a table.
-    #[arg(long)]
-    json: bool,
-    /// Show what becomes of the record in FILE (`-` is standard input): a JSON object, or the first line of NDJSON.
-    #[arg(long, value_name = "FILE")]
-    explain: Option<PathBuf>,
-}
-
-impl Asked {
-    pub(crate) fn print(&self, config: &Path, out: &mut impl Write) -> Result<(), Failure> {
-        let config = Config::load(config, Secrets::Unused)?;
-        let schema = config.schema.load()?;
-        let mut transform = crate::run::transform(&config, &schema)?;
-        match &self.explain {
-            None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema, &transform))?),
-            None => table(&schema, &transform, out),
-            Some(file) => explain(&schema, &mut transform, &read(file)?, self.json, out),
-        }
-    }
-}
 
 /// How each column of the schema is protected; those that Redshift fills are in no row.
 fn protections<'s>(
@@ -55,7 +29,7 @@ fn protections<'s>(
     })
 }
 
-fn table(schema: &Schema, transform: &Transform, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) fn table(schema: &Schema, transform: &Transform, out: &mut impl Write) -> Result<(), Failure> {
     let rows = protections(schema, transform).map(|(column, protection)| {
         let Column { name, sql_type, kind, rule, .. } = column;
         let mut sources = paths(column).join(" | ");
@@ -76,7 +50,7 @@ fn table(schema: &Schema, transform: &Transform, out: &mut impl Write) -> Result
     Ok(())
 }
 
-fn as_json(schema: &Schema, transform: &Transform) -> Value {
+pub(super) fn as_json(schema: &Schema, transform: &Transform) -> Value {
     let columns = protections(schema, transform).map(|(column, protection)| {
         json!({
             "protection": protection,
@@ -96,7 +70,7 @@ fn paths(column: &Column) -> Vec<String> {
     column.paths.iter().map(ToString::to_string).collect()
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
         std::io::stdin().take(MAX_RECORD).read_to_end(&mut bytes)
@@ -109,7 +83,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn explain(
+pub(super) fn explain(
     schema: &Schema,
     transform: &mut Transform,
     bytes: &[u8],
@@ -131,11 +105,12 @@ fn explain(
     }
     let is_shown = |one: &&Explained| one.raw.is_some() || one.stored.is_some() || one.protection.is_some();
     let rows = explained.iter().filter(is_shown).map(|one| {
-        let Explained { column, path, raw, protection, stored, applied } = one;
+        let Explained { column, path, raw, protection, became, stored, applied } = one;
         let value = |value: &Option<String>, none: &str| value.as_deref().map_or(none.to_owned(), short);
         let path = path.as_deref().unwrap_or("-").to_owned();
         let raw = value(raw, if protection.is_some() { "(protected)" } else { "-" });
-        let protection = protection.as_ref().map(|how| format!("protected: {how}"));
+        // Such as `masked: mask_ip`.
+        let protection = became.zip(protection.as_ref()).map(|(became, how)| format!("{became}: {how}"));
         let applied: Vec<_> = protection.into_iter().chain(applied.clone()).collect();
         [column.clone(), path, raw, value(stored, "NULL"), applied.join("; ")]
     });
@@ -163,58 +138,10 @@ fn outcome(transform: &mut Transform, record: &[u8]) -> String {
     }
 }
 
-/// Widths that fit into `room`: the widest column is narrowed first, none below ten.
-fn narrowed(mut widths: [usize; 5], room: usize) -> [usize; 5] {
-    const LEAST: usize = 10;
-    while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > room {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > LEAST => *widest -= 1,
-            _ => break,
-        }
-    }
-    widths
-}
-
-fn cut(cell: &str, width: usize) -> String {
-    if cell.chars().count() <= width {
-        cell.to_owned()
-    } else {
-        cell.chars().take(width - 1).chain(['…']).collect()
-    }
-}
-
-/// A value on one line of a table; `--json` shows it whole.
-fn short(value: &str) -> String {
-    let mut line = String::new();
-    for c in value.chars() {
-        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
-    }
-    cut(&line, SHOWN)
-}
-
-fn print_table(
-    out: &mut impl Write,
-    head: [&str; 5],
-    rows: Vec<[String; 5]>,
-    room: Option<usize>,
-) -> Result<(), Failure> {
-    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let widths = room.map_or(widths, |room| narrowed(widths, room));
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{:<width$}  ", cut(cell, width)));
-        writeln!(out, "{}", cells.collect::<String>().trim_end())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::config::{Config, Secrets};
+
     use super::*;
 
     fn schema() -> Schema {
@@ -276,13 +203,31 @@ mod tests {
     }
 
     #[test]
-    fn a_table_fits_the_room_and_cuts_the_widest_column() {
-        let row = ["evar1", "a.b", &"r".repeat(60), &"s".repeat(30), ""].map(str::to_owned);
-        let mut out = Vec::new();
-        print_table(&mut out, ["column", "path", "raw", "stored", "rule"], vec![row], Some(80)).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.contains(&"s".repeat(27)) && text.contains("r…"), "{text}");
+    fn of_a_protected_value_it_says_what_became_of_it_and_shows_nothing_of_it() {
+        let example = include_str!("../../../../deploy/pipeline.example.toml");
+        let lines = "drop = [\"t\"]\nmask_query = [\"page\"]\npseudonym = [\"strict\"]";
+        let text = format!("{example}\n[protect]\n{lines}\n");
+        let config = Config::parse(&text, Path::new("test"), std::iter::empty(), Secrets::Unused).unwrap();
+        let columns = "[[column]]\nname = 'page'\npath = 'page'\nkind = 'text'\ntype = 'varchar(99)'\n\
+                       [[column]]\nname = 'strict'\npath = 's'\nkind = 'text'\ntype = 'varchar(99)'\n\
+                       [[column]]\nname = 't'\npath = 't'\nkind = 'text'\ntype = 'varchar(9)'\n\
+                       [[column]]\nname = 'all'\nkind = 'record'\ntype = 'super'";
+        let schema = Schema::from_toml_on(&Schema::default(), columns, "t").unwrap();
+        let transform = Transform::new(&schema, &[]).unwrap();
+        let mut transform = transform.with_protection(&config.protect, &schema).unwrap();
+        let mut said = |record: &str| {
+            let mut out = Vec::new();
+            explain(&schema, &mut transform, record.as_bytes(), false, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let shown = said("{\"page\":\"https://a.example/?q=mArKeR\",\"s\":\"mArKeR\",\"t\":\"mArKeR\"}");
+        for words in
+            ["masked: mask_query", "pseudonym: pseudonym", "dropped: drop", "parts: mask_query page, "]
+        {
+            assert!(shown.contains(words), "{words}: {shown}");
+        }
+        assert!(!shown.contains("mArKeR"), "{shown}");
+        assert!(said("{\"page\":\"mArKeR\"}").contains("no value, or dropped: mask_query"));
     }
 
     #[test]
@@ -304,8 +249,8 @@ mod tests {
             serde_json::from_str(&explained("{\"s\":\"a\"}", true).unwrap()).unwrap();
         assert_eq!(
             json["columns"][2],
-            json!({ "column": "strict", "path": "s", "raw": "\"a\"", "protection": null, "stored": "a",
-                    "applied": null })
+            json!({ "column": "strict", "path": "s", "raw": "\"a\"", "protection": null, "became": null,
+                    "stored": "a", "applied": null })
         );
         assert!(explained("{\"s\":", false).unwrap_err().contains("the record is a reject: not JSON"));
     }

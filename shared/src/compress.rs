@@ -3,53 +3,74 @@
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
+use flate2::write::GzEncoder;
 
 use crate::layout::Compression;
 
 /// Level 3, zstd's default, saves at most a tenth of a file and takes twice the time.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Of level 1, and of 8 MiB, as logarithms.
+const ZSTD_WINDOW: (u32, u32) = (19, 23);
+
 /// Compresses rows; the same rows give the same bytes.
 pub fn compress(rows: &[u8], compression: Compression) -> io::Result<Bytes> {
-    match compression {
-        // One frame with its content size: every reader of zstd takes that.
-        Compression::Zstd => zstd::bulk::compress(rows, ZSTD_LEVEL).map(Bytes::from),
-        Compression::Gzip => {
+    let mut file = CompressedFile::new(rows.len() as u64, compression)?;
+    file.write_all(rows)?;
+    file.finish()
+}
+
+/// A file of rows that are written to it piece by piece, so that memory never holds them all.
+pub struct CompressedFile(Form);
+
+enum Form {
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+    Gzip(GzEncoder<Vec<u8>>),
+    None(Vec<u8>),
+}
+
+impl CompressedFile {
+    /// A file of `size` bytes of rows. With zstd it is an error when another number of bytes comes.
+    pub fn new(size: u64, compression: Compression) -> io::Result<Self> {
+        Ok(Self(match compression {
+            Compression::Zstd => {
+                let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
+                // One frame with its content size: every reader of zstd takes that.
+                encoder.set_pledged_src_size(Some(size))?;
+                // A window that holds the file, or the largest that every reader takes (RFC 8878, 3.1.1.1.2): the encoder is
+                // slower each time its window is full.
+                encoder.window_log(size.next_power_of_two().ilog2().clamp(ZSTD_WINDOW.0, ZSTD_WINDOW.1))?;
+                Form::Zstd(encoder)
+            }
             // No time stamp in the header.
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            encoder.write_all(rows)?;
-            encoder.finish().map(Bytes::from)
-        }
-        Compression::None => Ok(Bytes::copy_from_slice(rows)),
+            Compression::Gzip => Form::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Compression::None => Form::None(Vec::new()),
+        }))
+    }
+
+    /// The whole file.
+    pub fn finish(self) -> io::Result<Bytes> {
+        let content = match self.0 {
+            Form::Zstd(encoder) => encoder.finish()?,
+            Form::Gzip(encoder) => encoder.finish()?,
+            Form::None(rows) => rows,
+        };
+        Ok(content.into())
     }
 }
 
-/// Compresses `size` bytes of rows that `write` writes piece by piece, so that memory never holds them all.
-pub fn compress_pieces(
-    size: u64,
-    compression: Compression,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<Bytes> {
-    let content = match compression {
-        Compression::Zstd => {
-            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
-            // As `compress`: one frame that says its size. It fails when another number of bytes comes.
-            encoder.set_pledged_src_size(Some(size))?;
-            write(&mut encoder)?;
-            encoder.finish()?
+impl Write for CompressedFile {
+    fn write(&mut self, rows: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Form::Zstd(encoder) => encoder.write(rows),
+            Form::Gzip(encoder) => encoder.write(rows),
+            Form::None(all) => all.write(rows),
         }
-        Compression::Gzip => {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            write(&mut encoder)?;
-            encoder.finish()?
-        }
-        Compression::None => {
-            let mut content = Vec::new();
-            write(&mut content)?;
-            content
-        }
-    };
-    Ok(content.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads the rows of a file piece by piece.
@@ -83,11 +104,11 @@ mod tests {
         let rows = "a~b\n".repeat(100_000);
         let half = rows.len() / 2;
         for compression in [Compression::Zstd, Compression::Gzip, Compression::None] {
-            let write = |out: &mut dyn Write| {
-                out.write_all(&rows.as_bytes()[..half])?;
-                out.write_all(&rows.as_bytes()[half..])
-            };
-            let file = compress_pieces(rows.len() as u64, compression, write).unwrap();
+            let mut file = CompressedFile::new(rows.len() as u64, compression).unwrap();
+            file.write_all(&rows.as_bytes()[..half]).unwrap();
+            file.write_all(&rows.as_bytes()[half..]).unwrap();
+            let file = file.finish().unwrap();
+            assert_eq!(file, compress(rows.as_bytes(), compression).unwrap(), "whatever the pieces");
             let mut read = String::new();
             reader(&file, compression).unwrap().read_to_string(&mut read).unwrap();
             assert!(read == rows, "{compression:?}");

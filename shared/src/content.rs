@@ -25,6 +25,22 @@ impl Content {
     }
 }
 
+/// The checksum of a file whose rows come piece by piece.
+#[derive(Default)]
+pub struct ContentSum(Xxh3);
+
+impl ContentSum {
+    /// Takes the next rows.
+    pub fn add(&mut self, rows: &[u8]) {
+        self.0.update(rows);
+    }
+
+    /// That of all that came.
+    pub fn content(&self) -> Content {
+        Content(self.0.digest128())
+    }
+}
+
 impl fmt::Display for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -77,6 +93,9 @@ mod tests {
         assert_eq!(a.to_string().parse(), Ok(a));
         assert_ne!(Content::of_files([a, b]), Content::of_files([b, a]));
         assert_ne!(Content::of_files([a]), a);
+        let mut pieces = ContentSum::default();
+        [&b"1~"[..], b"x\n"].iter().for_each(|piece| pieces.add(piece));
+        assert_eq!(pieces.content(), a);
         for wrong in ["", "0", "+0000000000000000000000000000000", &"g".repeat(32)] {
             assert!(wrong.parse::<Content>().is_err(), "{wrong}");
         }

@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::clock::{Moment, Steady};
 use shared::ids::Instance;
@@ -396,6 +399,55 @@ fn age_closes_a_file_and_seals_a_batch_however_small() {
     let done = log.commit(now + TimeDelta::seconds(300)).unwrap();
     assert_eq!((done.closed, done.sealed), (vec![], vec![0]));
     assert_eq!(log.next_commit(), None);
+}
+
+/// Files of 25 rows or more that have the bytes of 40, batches of 50 rows or more that are ten seconds old.
+fn growing(dir: &Path) -> Settings {
+    let bytes = row(100).len() as u64;
+    let (min_file_bytes, max_file_bytes) = (40 * bytes, 100 * bytes);
+    Settings { min_file_bytes, max_file_bytes, min_batch_age: Duration::from_secs(10), ..settings(dir) }
+}
+
+#[test]
+fn a_busy_stream_makes_larger_files_and_a_batch_waits_until_it_is_worth_a_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let (mut log, _) = Log::open(growing(dir.path()), now).unwrap();
+    assert_eq!(append(&mut log, 110..145, now), (vec![], vec![]), "more than 25 rows, and not 40");
+    assert_eq!(append(&mut log, 145..162, now), (vec![0], vec![]), "of 40 rows");
+    // More rows than two files of 25: it ends with the file that is open, as soon as it is old enough.
+    assert_eq!(log.next_commit(), steady(now + TimeDelta::seconds(10)));
+    let done = log.commit(now + TimeDelta::seconds(10)).unwrap();
+    assert_eq!((done.closed, done.sealed), (vec![1], vec![0]));
+    // Two whole files are a batch at any age.
+    let later = now + TimeDelta::seconds(11);
+    assert_eq!(append(&mut log, 162..242, later), (vec![2, 3], vec![1]));
+    let rows = [0, 1, 2, 3].map(|file| log.reader().file(file).unwrap().rows);
+    assert_eq!(rows, [40, 12, 40, 40]);
+}
+
+#[test]
+fn while_batches_wait_for_s3_files_grow_as_large_as_they_may_and_no_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let (mut log, _) = Log::open(growing(dir.path()), now).unwrap();
+    assert_eq!(append(&mut log, 110..270, now), (vec![0, 1, 2, 3], vec![0, 1]));
+    let later = now + TimeDelta::seconds(60);
+    assert_eq!(append(&mut log, 270..420, now), (vec![4], vec![]), "of 100 rows");
+    assert!(log.commit(now + TimeDelta::seconds(59)).unwrap().sealed.is_empty());
+    drop(log);
+    // Also of another process.
+    let (mut log, resumed) = Log::open(growing(dir.path()), later - TimeDelta::seconds(1)).unwrap();
+    assert_eq!(resumed.sealed, [0, 1]);
+    assert_eq!(log.next_commit(), steady(later));
+    for file in [0, 1] {
+        log.uploaded(file, upload()).unwrap();
+    }
+    log.published(0, later).unwrap();
+    // One that waits is no backlog: what is there is worth a load.
+    let done = log.commit(later - TimeDelta::seconds(1)).unwrap();
+    assert_eq!((done.closed, done.sealed), (vec![5], vec![2]));
+    assert_eq!(log.reader().file(5).unwrap().rows, 50);
 }
 
 #[test]

@@ -29,14 +29,23 @@ impl Encoder {
     }
 }
 
-pub(super) fn decode(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
-    let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
-        return Err("it is cut off".to_owned());
-    };
-    let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-    let rows = zstd::bulk::decompress(frame, len).map_err(|error| error.to_string())?;
-    if rows.len() != len {
-        return Err(format!("its rows are {} bytes, it says {len}", rows.len()));
+/// Reads chunks, one after the other.
+#[derive(Default)]
+pub(super) struct Decoder(zstd::bulk::Decompressor<'static>);
+
+impl Decoder {
+    /// Puts the lines of a chunk in place of what `lines` holds, and returns how many they are.
+    pub(super) fn decode(&mut self, content: &[u8], lines: &mut Vec<u8>) -> Result<u64, String> {
+        let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
+            return Err("it is cut off".to_owned());
+        };
+        let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+        lines.clear();
+        lines.reserve(len);
+        self.0.decompress_to_buffer(frame, lines).map_err(|error| error.to_string())?;
+        if lines.len() != len {
+            return Err(format!("its rows are {} bytes, it says {len}", lines.len()));
+        }
+        Ok(u64::from(u32::from_be_bytes([r0, r1, r2, r3])))
     }
-    Ok((u64::from(u32::from_be_bytes([r0, r1, r2, r3])), rows))
 }

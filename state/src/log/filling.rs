@@ -1,4 +1,9 @@
 //! The open file and the filling batch: committed rows go to them, and limits of count, size and age end them.
+//!
+//! A file is worth an object in S3 when it has `records_per_file` rows of `min_file_bytes` together, and a batch is worth a
+//! load when it has the rows of `files_per_batch` such files and is `min_batch_age` old, or has so many files. So a busy stream
+//! makes larger files, not more of them. While sealed batches wait for S3, nobody is served by another one: then files grow to
+//! `max_file_bytes`, and batches to `files_per_batch` of these.
 
 use chrono::{DateTime, Utc};
 use shared::clock::{Moment, Steady};
@@ -22,8 +27,13 @@ pub(super) struct Filling {
     /// Since when the file and the batch age. The times in their records are those of the wall clock.
     pub(super) file_since: Steady,
     pub(super) batch_since: Steady,
+    /// Sealed batches that are not published.
+    pub(super) waiting: usize,
     pub(super) runs: Runs,
 }
+
+/// So many batches wait for S3 only when it takes them more slowly than the stream brings them, or not at all.
+const BACKLOG: usize = 2;
 
 impl Filling {
     pub(super) fn add(
@@ -73,12 +83,12 @@ impl Filling {
         now: Steady,
         end: bool,
     ) -> Result<(), LogError> {
-        let batch_ends = self.batch.is_some() && now >= self.batch_since + settings.max_batch_age;
+        let batch_ends = self.batch_end(settings).is_some_and(|end| now >= end);
         let too_old = now >= self.file_since + settings.max_file_age;
-        let full = |file: &FileRecord| {
-            file.rows >= settings.records_per_file || file.bytes >= settings.max_file_bytes
+        let grows = self.grows(settings);
+        let due = |file: &mut Numbered<FileRecord>| {
+            end || batch_ends || too_old || is_full(settings, grows, file.record.rows, file.record.bytes)
         };
-        let due = |file: &mut Numbered<FileRecord>| end || batch_ends || too_old || full(&file.record);
         if let Some(mut file) = self.file.take_if(due) {
             file.record.status = file.record.status.next(FileEvent::Close)?;
             cut.done.closed.push(file.seq);
@@ -97,8 +107,8 @@ impl Filling {
         end: bool,
     ) -> Result<(), LogError> {
         let no_open_file = self.file.is_none();
-        let too_old = now.steady >= self.batch_since + settings.max_batch_age;
-        let due = |batch: &BatchRecord| end || too_old || batch.files >= settings.files_per_batch;
+        let ends = self.batch_end(settings).is_some_and(|end| now.steady >= end);
+        let due = |batch: &BatchRecord| end || ends || batch.files >= settings.files_per_batch;
         let Some(Numbered { seq, mut record }) =
             self.batch.take_if(|batch| no_open_file && due(&batch.record))
         else {
@@ -111,20 +121,39 @@ impl Filling {
         record.compared = record.uncompared.map(|uncompared| self.runs.compared(seq, uncompared));
         cut.change.put(Table::Batches, &seq_key(seq), &record);
         cut.done.sealed.push(seq);
+        self.waiting += 1;
         Ok(())
     }
 
     pub(super) fn is_full_with(&self, stage: &Stage, settings: &Settings) -> bool {
         let (rows, bytes) = self.file.as_ref().map_or((0, 0), |file| (file.record.rows, file.record.bytes));
-        rows + stage.row_count >= settings.records_per_file
-            || bytes + stage.rows.len() as u64 >= settings.max_file_bytes
+        let (rows, bytes) = (rows + stage.row_count, bytes + stage.rows.len() as u64);
+        is_full(settings, self.grows(settings), rows, bytes)
     }
 
     pub(super) fn next_end(&self, settings: &Settings) -> Option<Steady> {
         let file = self.file.as_ref().map(|_| self.file_since + settings.max_file_age);
-        let batch = self.batch.as_ref().map(|_| self.batch_since + settings.max_batch_age);
-        [file, batch].into_iter().flatten().min()
+        [file, self.batch_end(settings)].into_iter().flatten().min()
     }
+
+    /// When the batch ends whatever its files are.
+    fn batch_end(&self, settings: &Settings) -> Option<Steady> {
+        let Numbered { record, .. } = self.batch.as_ref()?;
+        let enough = settings.records_per_file.saturating_mul(settings.files_per_batch.into());
+        let is_enough = record.rows >= enough && !self.grows(settings);
+        let age = if is_enough { settings.min_batch_age } else { settings.max_batch_age };
+        Some(self.batch_since + age.min(settings.max_batch_age))
+    }
+
+    fn grows(&self, settings: &Settings) -> bool {
+        settings.min_file_bytes > 0 && self.waiting >= BACKLOG
+    }
+}
+
+/// Whether a file is full with so many rows and bytes.
+fn is_full(settings: &Settings, grows: bool, rows: u64, bytes: u64) -> bool {
+    let enough = if grows { settings.max_file_bytes } else { settings.min_file_bytes };
+    bytes >= settings.max_file_bytes || rows >= settings.records_per_file && bytes >= enough
 }
 
 fn new_batch(settings: &Settings, sums: &mut Sums, now: Moment) -> Numbered<BatchRecord> {

@@ -1,6 +1,7 @@
 //! Reads the log, from any thread and while it is written.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,25 +110,38 @@ impl LogReader {
 
     /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
+        self.each_chunk(file, |chunk| {
+            rows.extend_from_slice(chunk);
+            Ok(())
+        })
+    }
+
+    /// The same, some hundred rows at a time. After an error, nothing that was passed before is to be used.
+    pub fn each_chunk(
+        &self,
+        file: u64,
+        mut pass: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
         let (batch, placeholder) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
-        let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
+        let (mut decoder, mut content, mut rows) = (chunk::Decoder::default(), Vec::new(), Vec::new());
+        let (mut count, mut bytes) = (0, 0);
         for number in 0..record.chunks {
             let key = chunk_key(file, number);
             let damaged = |how: &str| LogError::Store(self.store.damaged(Table::Chunks, &key, how));
             if !chunked::get(&self.store, Table::Chunks, &key, &mut content)? {
                 return Err(damaged("it is missing"));
             }
-            let (chunk_count, chunk_rows) = chunk::decode(&content).map_err(|how| damaged(&how))?;
-            count += chunk_count;
-            rows.extend_from_slice(&chunk_rows);
+            count += decoder.decode(&content, &mut rows).map_err(|how| damaged(&how))?;
+            bytes += rows.len() as u64;
+            if let Some(placeholder) = &placeholder {
+                placeholder.replace(batch, &mut rows);
+            }
+            pass(&rows).map_err(LogError::Compress)?;
         }
-        if (count, (rows.len() - start) as u64) != (record.rows, record.bytes) {
+        if (count, bytes) != (record.rows, record.bytes) {
             let how = format!("its chunks hold {count} rows, its record says {}", record.rows);
             return Err(LogError::Store(self.store.damaged(Table::Files, &seq_key(file), &how)));
-        }
-        if let Some(placeholder) = placeholder {
-            placeholder.replace(batch, rows.get_mut(start..).unwrap_or_default());
         }
         Ok(record)
     }

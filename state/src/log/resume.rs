@@ -56,7 +56,7 @@ impl Log {
         let mut resumed = Resumed { hits: window.len(), ..Resumed::default() };
         let mut uploading = Uploading::new(store.clone());
         let (file_since, batch_since) = (now.steady, now.steady);
-        let mut filling = Filling { file: None, batch: None, file_since, batch_since, runs };
+        let mut filling = Filling { file: None, batch: None, file_since, batch_since, waiting: 0, runs };
         find_files(&mut filling, &uploading, &mut resumed)?;
         find_batches(&mut filling, &mut uploading, &mut resumed, &settings)?;
         keep_columns(&store, &settings, &filling, &resumed, &mut begun)?;
@@ -126,7 +126,10 @@ fn find_batches(
         }
         match record.status {
             BatchStatus::Published => uploading.published.push_back(seq),
-            BatchStatus::Sealed => resumed.sealed.push(seq),
+            BatchStatus::Sealed => {
+                resumed.sealed.push(seq);
+                filling.waiting += 1;
+            }
             BatchStatus::Filling => filling.batch = Some(Numbered { seq, record }),
         }
     }

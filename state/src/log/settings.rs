@@ -23,10 +23,13 @@ pub struct Settings {
     pub commit_rows: usize,
     pub commit_interval: Duration,
     pub records_per_file: u64,
-    /// Bytes of a file's rows, uncompressed.
+    /// Bytes of a file's rows, uncompressed: before the first it is not closed for its rows, at the second always.
+    pub min_file_bytes: u64,
     pub max_file_bytes: u64,
     pub max_file_age: Duration,
     pub files_per_batch: u32,
+    /// Before it a batch is not sealed for its rows.
+    pub min_batch_age: Duration,
     pub max_batch_age: Duration,
     /// Bytes of rows and rejects that wait here for S3, at most.
     pub max_bytes: u64,
@@ -61,9 +64,11 @@ impl Settings {
             commit_rows: config.log.commit_rows as usize,
             commit_interval: config.log.commit_interval.0,
             records_per_file: config.batch.records_per_file.into(),
+            min_file_bytes: config.batch.min_file_bytes.0,
             max_file_bytes: config.batch.max_file_bytes.0,
             max_file_age: config.batch.max_file_age.0,
             files_per_batch: config.batch.files_per_batch,
+            min_batch_age: config.batch.min_batch_age.0,
             max_batch_age: config.batch.max_batch_age.0,
             max_bytes: config.log.max_bytes.0,
             cache: config.log.cache.0,

@@ -317,7 +317,9 @@ impl Log {
 
     /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
     pub fn published(&mut self, batch: u64, now: impl Into<Moment>) -> Result<(), LogError> {
-        self.uploading.published(batch, now.into().wall)
+        self.uploading.published(batch, now.into().wall)?;
+        self.filling.waiting = self.filling.waiting.saturating_sub(1);
+        Ok(())
     }
 
     /// Notes, durably, which rejects go to S3 next.

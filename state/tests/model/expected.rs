@@ -202,6 +202,10 @@ impl Expected {
         self.stage(connection, Staged::Filtered, Counts { received: 1, filtered: 1, ..Counts::default() });
     }
 
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
     pub(crate) fn filling(&self) -> Option<u64> {
         let (seq, batch) = self.durable.batches.last_key_value()?;
         (batch.status == BatchStatus::Filling).then_some(*seq)
@@ -301,17 +305,39 @@ impl Expected {
         durable.files.iter_mut().next_back().unwrap().1.rows.push(row);
     }
 
+    /// Sealed batches wait for S3, and files may grow.
+    fn grows(&self) -> bool {
+        let waiting = self.durable.batches.values().filter(|batch| batch.status == BatchStatus::Sealed);
+        self.settings.min_file_bytes > 0 && waiting.count() >= 2
+    }
+
+    fn is_full(&self, rows: u64, bytes: u64) -> bool {
+        let Settings { records_per_file, min_file_bytes, max_file_bytes, .. } = self.settings;
+        if self.grows() {
+            return bytes >= max_file_bytes;
+        }
+        bytes >= max_file_bytes || (bytes >= min_file_bytes && rows >= records_per_file)
+    }
+
+    /// When the filling batch ends by its age.
+    fn batch_end(&self) -> Option<DateTime<Utc>> {
+        let batch = &self.durable.batches[&self.filling()?];
+        let Settings { records_per_file, files_per_batch, min_batch_age, max_batch_age, .. } = self.settings;
+        let enough = records_per_file * u64::from(files_per_batch);
+        let age = if batch.rows >= enough && !self.grows() { min_batch_age } else { max_batch_age };
+        Some(batch.opened + age)
+    }
+
     fn close_file(&mut self, end: bool) -> Option<u64> {
         let seq = self.open_file()?;
-        let batch = &self.durable.batches[&self.filling().unwrap()];
-        let batch_ends = self.now >= batch.opened + self.settings.max_batch_age;
-        let file = self.durable.files.get_mut(&seq).unwrap();
-        let due = file.rows.len() as u64 >= self.settings.records_per_file
-            || file.bytes() >= self.settings.max_file_bytes
+        let batch_ends = self.batch_end().is_some_and(|end| self.now >= end);
+        let file = &self.durable.files[&seq];
+        let due = self.is_full(file.rows.len() as u64, file.bytes())
             || self.now >= file.opened + self.settings.max_file_age;
         if !(end || batch_ends || due) {
             return None;
         }
+        let file = self.durable.files.get_mut(&seq).unwrap();
         file.status = Status::Closed;
         Some(seq)
     }
@@ -321,10 +347,9 @@ impl Expected {
         if self.open_file().is_some() {
             return None;
         }
+        let ends = self.batch_end().is_some_and(|end| self.now >= end);
         let batch = self.durable.batches.get_mut(&seq).unwrap();
-        let due = batch.files.len() >= self.settings.files_per_batch as usize
-            || self.now >= batch.opened + self.settings.max_batch_age;
-        if !(end || due) {
+        if !(end || ends || batch.files.len() >= self.settings.files_per_batch as usize) {
             return None;
         }
         batch.status = BatchStatus::Sealed;
@@ -458,9 +483,8 @@ impl Expected {
     pub(crate) fn next_commit(&self) -> Option<DateTime<Utc>> {
         let staged = self.staged_since.map(|since| since + self.settings.commit_interval);
         let file = self.open_file().map(|seq| self.durable.files[&seq].opened + self.settings.max_file_age);
-        let batch = self.filling().map(|seq| self.durable.batches[&seq].opened + self.settings.max_batch_age);
         let settled = self.stream.next_settled().and_then(DateTime::from_timestamp_millis);
-        [staged, file, batch, settled].into_iter().flatten().min()
+        [staged, file, self.batch_end(), settled].into_iter().flatten().min()
     }
 
     /// Whether the stage is full.
@@ -476,8 +500,7 @@ impl Expected {
         let open = self.open_file().map(|seq| &self.durable.files[&seq]);
         let (file_rows, file_bytes) = open.map_or((0, 0), |file| (file.rows.len() as u64, file.bytes()));
         rows >= self.settings.commit_rows
-            || file_rows + rows as u64 >= self.settings.records_per_file
-            || file_bytes + bytes >= self.settings.max_file_bytes
+            || self.is_full(file_rows + rows as u64, file_bytes + bytes)
             || rejects >= self.settings.commit_rows
     }
 }

@@ -211,10 +211,18 @@ impl Run {
 
     fn begin_form(&mut self, schema: &str) {
         let now = self.expected.now;
+        let is_other = self.expected.settings.schema != schema;
+        let commits = is_other && (self.expected.has_staged() || self.expected.filling().is_some());
         let (closed, sealed) = self.expected.begin_form(schema);
         let form = Form { schema: schema.to_owned(), ..Form::default() };
-        self.log().begin_form(&form, now).unwrap();
-        let done = self.log().commit(now).unwrap();
+        let log = self.log();
+        log.begin_form(&form, now).unwrap();
+        // It is one commit. A second one would forget what the first has applied by then, or not.
+        let done = if commits {
+            std::iter::repeat_with(|| log.try_durable().unwrap()).flatten().next().unwrap()
+        } else {
+            log.commit(now).unwrap()
+        };
         assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
     }
 
@@ -236,8 +244,15 @@ impl Run {
     }
 
     fn reopen(&mut self, schema: usize, dedup_hits: usize) {
-        let settings =
-            Settings { schema: SCHEMAS[schema].to_owned(), dedup_hits, ..self.expected.settings.clone() };
+        // With every other one, files and batches may grow.
+        let grow = dedup_hits as u64 % 2;
+        let settings = Settings {
+            schema: SCHEMAS[schema].to_owned(),
+            dedup_hits,
+            min_file_bytes: grow * 1_500,
+            min_batch_age: Duration::from_secs(grow * 30),
+            ..self.expected.settings.clone()
+        };
         self.log = None;
         let (log, resumed) = Log::open(settings.clone(), self.expected.now).unwrap();
         self.log = Some(log);

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 
 use bytes::Bytes;
 use memchr::memchr2;
-use shared::compress;
+use shared::compress::{self, CompressedFile};
 use shared::layout::Compression;
 
 use crate::quarantine::csv;
@@ -60,13 +60,11 @@ pub(super) fn without(
     sought: &Sought,
     counted: &Counted,
 ) -> Result<Bytes, String> {
-    let write = |out: &mut dyn Write| {
-        let kept = each_row(object, form.compression, |row| {
-            if is_of(row, form.column, sought) { Ok(()) } else { out.write_all(row) }
-        });
-        kept.map_err(io::Error::other)
-    };
-    compress::compress_pieces(counted.kept_bytes, form.compression, write).map_err(|error| error.to_string())
+    let mut file = CompressedFile::new(counted.kept_bytes, form.compression).map_err(|error| error.to_string())?;
+    each_row(object, form.compression, |row| {
+        if is_of(row, form.column, sought) { Ok(()) } else { file.write_all(row) }
+    })?;
+    file.finish().map_err(|error| error.to_string())
 }
 
 /// Whether this is a row of the person, with its line end.

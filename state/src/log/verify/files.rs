@@ -15,7 +15,8 @@ type Measured = Result<(u64, u64, u64), String>;
 
 fn measure(content: Result<&[u8], &str>) -> Measured {
     let content = content.map_err(str::to_owned)?;
-    let (rows, lines) = chunk::decode(content)?;
+    let mut lines = Vec::new();
+    let rows = chunk::Decoder::default().decode(content, &mut lines)?;
     Ok((rows, lines.len() as u64, content.len() as u64))
 }
 

@@ -86,7 +86,17 @@ async fn the_release_of_2026_04_13_is_told_by_column_within_10_000_records_also_
     assert!(passed <= WITHIN + LOOKED, "{passed}");
 
     let drift = drift(world);
-    let told = told(&drift);
+    let mut told = told(&drift);
+    // The stand-in brings a field of these in one record of 320: eight of a kind by chance are new by the rule.
+    let rare = |field: &str| field.starts_with("fieldOfTheFuture");
+    let by_chance: Vec<_> = told.extract_if(.., |(kind, field)| kind == "new_field" && rare(field)).collect();
+    if !by_chance.is_empty() {
+        let fields = kept(world)["fields"].clone();
+        let all = fields["by_place"].as_object().into_iter().flatten().map(|(_, field)| field);
+        let those = all.filter(|field| field["path"].as_str().is_some_and(rare));
+        println!("of {} looks: {:?}", fields["looks"], those.collect::<Vec<_>>());
+    }
+    assert!(by_chance.len() <= 1, "{by_chance:?}");
     let (agents, evars): (Vec<_>, Vec<_>) = told.iter().partition(|(kind, _)| kind == "filled_less");
     assert_eq!(agents, [&("filled_less".to_owned(), "useragent".to_owned())], "{told:?}");
     assert!(
@@ -96,7 +106,8 @@ async fn the_release_of_2026_04_13_is_told_by_column_within_10_000_records_also_
     let (dump, page) = (world.dump(), metrics(watched.listen[0]));
     assert!(dump.contains("\ndrift     ") && dump.contains("useragent (100 % → "), "{dump}");
     assert!(page.contains("livestream_producer_drifted_fields{kind=\"filled_less\"} 1"), "{page}");
-    assert!(page.contains("livestream_producer_drifted_fields{kind=\"new_field\"} 0"), "{page}");
+    let new = format!("livestream_producer_drifted_fields{{kind=\"new_field\"}} {}", by_chance.len());
+    assert!(page.contains(&new), "{page}");
     let seen = service::run("producer", &["schema", "--seen"], &world.config).unwrap();
     let seen = String::from_utf8(seen.stdout).unwrap();
     assert!(seen.contains("drift: useragent filled less often than before: 100 % → "), "{seen}");

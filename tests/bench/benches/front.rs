@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
 use bench::stream::{self, CHUNK};
-use bench::{cpu_time, log_settings, median, schema};
+use bench::{cpu_time, log_settings, median, schema, spread};
 use chrono::Utc;
 use producer::Counters;
 use producer::Transform;
@@ -64,7 +64,7 @@ fn main() {
     let http = reqwest::Client::builder().http1_only().no_proxy().build().unwrap();
     let transform = Transform::new(&schema(1, 0, 0).unwrap(), &[]).unwrap();
     println!(
-        "{RECORDS} records of {} bytes, gzip {:.1}:1; median of {TURNS} turns\n",
+        "{RECORDS} records of {} bytes, gzip {:.1}:1; median of {TURNS} turns; spread: how far the middle half of them lies apart\n",
         stream.text_bytes / RECORDS,
         stream.text_bytes as f64 / stream.gzip.len() as f64
     );
@@ -84,8 +84,8 @@ fn main() {
         }
     }
     println!(
-        "{:42}  {:>9}  {:>6}  {:>13}  {:>19}",
-        "", "records/s", "MB/s", "CPU µs/record", "of bare inflation's"
+        "{:42}  {:>9}  {:>6}  {:>13}  {:>19}  {:>6}",
+        "", "records/s", "MB/s", "CPU µs/record", "of bare inflation's", "spread"
     );
     let names = [
         "bare inflation",
@@ -101,11 +101,12 @@ fn main() {
         let own = time(times);
         let cpu = median(times.iter().map(|turn| turn.1).collect()).as_secs_f64();
         println!(
-            "{name:42}  {:>9.0}  {:>6.0}  {:>13.1}  {:>19.2}",
+            "{name:42}  {:>9.0}  {:>6.0}  {:>13.1}  {:>19.2}  {:>5.0}%",
             RECORDS as f64 / own,
             stream.text_bytes as f64 / own / 1e6,
             cpu * 1e6 / RECORDS as f64,
-            bare / own
+            bare / own,
+            spread(times.iter().map(|turn| turn.0).collect())
         );
     }
 }

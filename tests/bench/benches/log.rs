@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::{Rows, cpu_time, log_settings, median, schema, schema_of_75};
+use bench::{Rows, cpu_time, log_settings, median, schema, schema_of_75, spread};
 use chrono::Utc;
 use state::log::Log;
 
@@ -36,13 +36,13 @@ fn main() {
             SYNCS.fetch_add(1, Ordering::Relaxed);
         }
     });
-    println!("median of {TURNS} turns");
+    println!("median of {TURNS} turns; spread: how far the middle half of them lies apart");
     for schema in [schema(22, 0, 0).unwrap(), schema_of_75().unwrap()] {
         let rows = Rows::make(&schema, ROWS).unwrap();
         let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
         println!("\nrows of {} columns and {row_bytes:.0} bytes", schema.columns.len());
         println!(
-            "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>9}  {:>5}  {:>10}  {:>19}",
+            "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>9}  {:>5}  {:>10}  {:>19}  {:>6}",
             "rows/commit",
             "",
             "rows/s",
@@ -51,7 +51,8 @@ fn main() {
             "rows/sync",
             "B/row",
             "CPU µs/row",
-            "of the plain file's"
+            "of the plain file's",
+            "spread"
         );
         for commit in [64, 256, 1000, 4000] {
             if asked.is_empty() || asked.contains(&commit) {
@@ -78,7 +79,7 @@ fn compare(rows: &Rows, row_bytes: f64, commit: usize) {
         let syncs: u64 = turns.iter().map(|turn| turn.syncs).sum();
         let disk = turns.iter().map(|turn| turn.disk).max().unwrap() as f64;
         println!(
-            "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {:>9.2}  {:>9.0}  {:>5.0}  {:>10.2}  {:>19.2}",
+            "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {:>9.2}  {:>9.0}  {:>5.0}  {:>10.2}  {:>19.2}  {:>5.0}%",
             count / time,
             count * row_bytes / time / 1e6,
             time * 1e3 / commits,
@@ -86,6 +87,7 @@ fn compare(rows: &Rows, row_bytes: f64, commit: usize) {
             disk / count,
             cpu * 1e6 / count,
             speeds[0] / time,
+            spread(turns.iter().map(|turn| turn.time).collect()),
         );
     }
 }

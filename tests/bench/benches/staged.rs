@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
 use bench::batches::{self, Batch};
-use bench::{Rows, median, schema_file, schema_of_75};
+use bench::{Rows, median, schema_file, schema_of_75, spread};
 use chrono::DateTime;
 use redshift::{Kind, Seen};
 use sandbox::config::{Shape, pipeline};
@@ -54,11 +54,12 @@ fn main() {
 async fn measure() {
     let mut world = World::new().await;
     println!(
-        "{ROWS} rows of 75 columns, {KNOWN} of the staged ones known; median of {TURNS} loads, BEGIN to COMMIT\n"
+        "{ROWS} rows of 75 columns, {KNOWN} of the staged ones known; median of {TURNS} loads, BEGIN to COMMIT; \
+         spread: how far the middle half of the plain ones lies apart\n"
     );
     println!(
-        "{:>23}  {:>8}  {:>9}  {:>12}  {:>24}",
-        "rows of other times", "plain ms", "staged ms", "of the plain", "of the first one staged"
+        "{:>23}  {:>8}  {:>9}  {:>12}  {:>24}  {:>6}",
+        "rows of other times", "plain ms", "staged ms", "of the plain", "of the first one staged", "spread"
     );
     let mut staged_first = None;
     let mut before = 0;
@@ -66,11 +67,15 @@ async fn measure() {
     for rows in TABLES {
         world.fill(before..rows).await;
         before = rows;
-        let (plain, staged) = world.turns().await;
+        let (plain, staged, noise) = world.turns().await;
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let first = *staged_first.get_or_insert(staged);
         let (of_plain, of_first) = (ms(staged) / ms(plain), ms(staged) / ms(first));
-        println!("{rows:>23}  {:>8.0}  {:>9.0}  {of_plain:>12.2}  {of_first:>24.2}", ms(plain), ms(staged));
+        println!(
+            "{rows:>23}  {:>8.0}  {:>9.0}  {of_plain:>12.2}  {of_first:>24.2}  {noise:>5.0}%",
+            ms(plain),
+            ms(staged)
+        );
         assert!(of_plain <= MOST, "a staged load takes {of_plain:.2} times a plain one");
         grown.push(ms(staged));
     }
@@ -138,14 +143,14 @@ impl World {
         self.direct.batch_execute("CHECKPOINT").await.unwrap();
     }
 
-    /// Middle times of a plain and a staged load.
-    async fn turns(&mut self) -> (Duration, Duration) {
+    /// Middle times of a plain and a staged load, and the spread of the plain ones.
+    async fn turns(&mut self) -> (Duration, Duration, f64) {
         let (mut plain, mut staged) = (Vec::new(), Vec::new());
         for _ in 0..TURNS {
             plain.push(self.load(0..ROWS, 0).await);
             staged.push(self.load(ROWS - KNOWN..2 * ROWS - KNOWN, KNOWN).await);
         }
-        (median(plain), median(staged))
+        (median(plain.clone()), median(staged), spread(plain))
     }
 
     /// Has a batch of these hits loaded, so many of which were not compared; hits from 0 on are new ones.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
-use bench::{FIVE, median, protecting, schema_of_75, schema_of_400};
+use bench::{FIVE, median, protecting, schema_of_75, schema_of_400, spread};
 use producer::{Counters, Outcome, Transform, identity};
 use reference::Reference;
 use serde_json::Value;
@@ -100,10 +100,11 @@ impl<'a> Way<'a> {
 fn main() {
     let records = Records::generate();
     let size = records.bytes.len() / RECORDS;
-    println!("{RECORDS} generated records of {size} bytes on average, median of {TURNS} turns\n");
+    println!("{RECORDS} generated records of {size} bytes on average, median of {TURNS} turns");
+    println!("spread: how far the middle half of the turns lies apart\n");
     println!(
-        "{:<32}{:>11}{:>8}{:>14}{:>14}{:>10}",
-        "", "records/s", "MB/s", "of inflation", "of a Value's", "allocs"
+        "{:<32}{:>11}{:>8}{:>14}{:>14}{:>10}{:>8}",
+        "", "records/s", "MB/s", "of inflation", "of a Value's", "allocs", "spread"
     );
     for schema in [schema_of_75().unwrap(), schema_of_400().unwrap()] {
         same_rows(&schema, &records);
@@ -205,13 +206,14 @@ fn measure(schema: &Schema, records: &Records) {
     for way in &ways {
         let own = seconds(way);
         println!(
-            "  {:<30}{:>11.0}{:>8.0}{:>14.2}{:>14.2}{:>10.2}",
+            "  {:<30}{:>11.0}{:>8.0}{:>14.2}{:>14.2}{:>10.2}{:>7.0}%",
             way.name,
             RECORDS as f64 / own,
             records.bytes.len() as f64 / own / 1e6,
             inflation / own,
             value / own,
             way.allocations as f64 / (TURNS * RECORDS) as f64,
+            spread(way.times.clone()),
         );
     }
     // Of each turn by itself: what slows the machine down slows both of a turn.

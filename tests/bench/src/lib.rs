@@ -112,6 +112,15 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+/// By how much equal turns differ: the middle half of their times, in percent of the middle one. So noisy was the machine.
+#[must_use]
+pub fn spread(mut times: Vec<Duration>) -> f64 {
+    times.sort_unstable();
+    let at =
+        |quarters: usize| times.get(times.len() * quarters / 4).copied().unwrap_or_default().as_secs_f64();
+    100.0 * (at(3) - at(1)) / at(2)
+}
+
 /// User and system time of this process so far, all threads, in steps of 10 ms.
 #[must_use]
 pub fn cpu_time() -> Duration {

@@ -60,7 +60,8 @@ pub(super) fn without(
     sought: &Sought,
     counted: &Counted,
 ) -> Result<Bytes, String> {
-    let mut file = CompressedFile::new(counted.kept_bytes, form.compression).map_err(|error| error.to_string())?;
+    let mut file =
+        CompressedFile::new(counted.kept_bytes, form.compression).map_err(|error| error.to_string())?;
     each_row(object, form.compression, |row| {
         if is_of(row, form.column, sought) { Ok(()) } else { file.write_all(row) }
     })?;

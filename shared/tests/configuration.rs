@@ -9,6 +9,12 @@ use shared::config::keys::{KEYS, LISTS, SECTIONS};
 use shared::config::{AlertKind, Config, ConfigError, KeepRejects, Secrets, Severity, Type};
 
 const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
+/// Keys to merge into it, by the names of their files.
+const FRAGMENTS: [(&str, &str); 3] = [
+    ("low_latency", include_str!("../../deploy/low_latency.toml")),
+    ("high_volume", include_str!("../../deploy/high_volume.toml")),
+    ("low_cost", include_str!("../../deploy/low_cost.toml")),
+];
 
 fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -55,6 +61,36 @@ fn the_example_file_loads() {
     let config = parse(EXAMPLE, &[]).unwrap();
     assert_eq!(config.instance.name.to_string(), "web-1");
     assert_eq!(config.log.commit_rows, 256, "a default");
+}
+
+/// Every key of a fragment is to differ from the example, or from the default of a key that the example does not have.
+fn merge(into: &mut toml::Table, over: toml::Table, path: &str) {
+    for (key, value) in over {
+        let path = format!("{path}{key}");
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(over)) => {
+                merge(into, over, &format!("{path}."));
+            }
+            (before, value) => {
+                let default = KEYS.iter().find(|known| known.path == path).and_then(|known| known.default);
+                let default = default.map(|text| format!("value = {text}").parse::<toml::Table>().unwrap());
+                let before = before.cloned().or_else(|| default?.remove("value"));
+                assert_ne!(before.as_ref(), Some(&value), "{path} says what counts without it");
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_fragment_of_deploy_fits_into_the_example_and_says_what_differs() {
+    for (name, fragment) in FRAGMENTS {
+        let mut merged: toml::Table = EXAMPLE.parse().unwrap();
+        merge(&mut merged, fragment.parse().unwrap(), "");
+        parse(&merged.to_string(), &[]).unwrap_or_else(|error| panic!("deploy/{name}.toml: {error}"));
+        let head = fragment.lines().take_while(|line| line.starts_with('#')).count();
+        assert!(head > 5, "deploy/{name}.toml does not say whom it is for");
+    }
 }
 
 /// `docs/CONFIGURATION.md`, printed from the table of keys.

@@ -3,7 +3,9 @@
 pub mod batches;
 pub mod helper;
 pub mod pending;
+pub mod stand_ins;
 pub mod stream;
+pub mod world;
 
 use std::ops::Range;
 use std::time::Duration;

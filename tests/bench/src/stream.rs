@@ -1,6 +1,7 @@
 //! A Livestream that is compressed before it is sent.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 
 use adobe::Generator;
 use flate2::Compression;
@@ -46,4 +47,18 @@ pub fn chunked(body: &[u8]) -> std::io::Result<Vec<u8>> {
         out.extend_from_slice(b"\r\n");
     }
     Ok(out)
+}
+
+/// Reads the request and sends the head of the answer.
+///
+/// # Errors
+/// When the client is gone.
+pub fn answer(socket: &mut TcpStream) -> std::io::Result<()> {
+    for line in BufReader::new(socket.try_clone()?).lines() {
+        if line?.is_empty() {
+            break;
+        }
+    }
+    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
+    socket.write_all(head.as_bytes())
 }

@@ -1,7 +1,7 @@
 //! A Livestream in memory, compressed before any clock starts, and the threads that send it when they are told.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -45,7 +45,7 @@ pub(crate) fn serve(bodies: Vec<Vec<u8>>, go: Arc<Barrier>, connected: fn()) -> 
             thread::spawn(move || {
                 let mut socket = socket.unwrap();
                 let chunks = stream::chunked(&body).unwrap();
-                answer(&mut socket);
+                stream::answer(&mut socket).unwrap();
                 if all.wait().is_leader() {
                     connected();
                 }
@@ -57,13 +57,4 @@ pub(crate) fn serve(bodies: Vec<Vec<u8>>, go: Arc<Barrier>, connected: fn()) -> 
         }
     });
     at
-}
-
-/// Reads the request and sends the head of the answer.
-fn answer(socket: &mut TcpStream) {
-    let request = BufReader::new(socket.try_clone().unwrap());
-    let lines = request.lines().map(Result::unwrap);
-    assert!(lines.take_while(|line| !line.is_empty()).count() > 1, "no request");
-    let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n";
-    socket.write_all(head.as_bytes()).unwrap();
 }

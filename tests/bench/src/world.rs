@@ -117,7 +117,6 @@ fn defaults(dir: &Path, endpoints: &Endpoints) -> anyhow::Result<Table> {
 }
 
 /// Puts the keys of `over` in the place of those of `into`, table by table.
-
 pub fn merge(into: &mut Table, over: Table) {
     for (key, value) in over {
         match (into.get_mut(&key), value) {

@@ -37,16 +37,21 @@ const SITES: [(&str, f64); 3] = [("small", 1e6), ("medium", 2e7), ("large", 3e8)
 const LOAD_INTERVALS: [(&str, f64); 3] = [("0s", 0.0), ("10m", 600.0), ("1h", 3_600.0)];
 /// The defaults of `[batch]`, `ingester.load_rows`, `list_interval` and `reconcile_interval`.
 const ROWS_PER_FILE: f64 = 1_000.0;
+const MIN_FILE_BYTES: f64 = 16_777_216.0;
 const FILE_SECONDS: f64 = 60.0;
 const FILES_PER_BATCH: f64 = 10.0;
+const MIN_BATCH_SECONDS: f64 = 10.0;
 const BATCH_SECONDS: f64 = 300.0;
+/// Of 75 columns.
+const ROW_BYTES: f64 = 600.0;
 const LOAD_ROWS: f64 = 1_000_000.0;
 const LISTINGS_PER_HOUR: f64 = 60.0;
 const RECONCILES_PER_HOUR: f64 = 1.0;
 /// A load with its transaction takes about so long on a small workgroup: batches that come meanwhile go together.
 const LOAD_SECONDS: f64 = 5.0;
-/// Batches that are counted.
+/// Batches that are counted, and rows of each of their files.
 const BATCHES: u64 = 10;
+const ROWS_COUNTED: u32 = 500;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Requests of S3's two prices for one batch.
@@ -56,23 +61,32 @@ struct PerBatch {
     reads: f64,
 }
 
-/// The size of a site's batches.
+/// By which numbers a site makes its batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Batching {
+    Defaults,
+    /// The same without `min_file_bytes` and `min_batch_age`.
+    Daemon,
+}
+
+/// The size of a site's batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Size {
-    rows_per_file: u32,
+    rows: f64,
     files: u32,
 }
 
 impl Size {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
-    fn of(hits_per_second: f64) -> Self {
-        let rows_per_file = ROWS_PER_FILE.min(hits_per_second * FILE_SECONDS);
-        let files = FILES_PER_BATCH.min(BATCH_SECONDS * hits_per_second / rows_per_file);
-        Self { rows_per_file: rows_per_file as u32, files: files as u32 }
-    }
-
-    fn rows(self) -> f64 {
-        f64::from(self.rows_per_file * self.files)
+    fn of(hits_per_second: f64, batching: Batching) -> Self {
+        let (file, seconds) = match batching {
+            Batching::Defaults => (ROWS_PER_FILE.max(MIN_FILE_BYTES / ROW_BYTES), MIN_BATCH_SECONDS),
+            Batching::Daemon => (ROWS_PER_FILE, 0.0),
+        };
+        let file = file.min(hits_per_second * FILE_SECONDS);
+        let enough = (ROWS_PER_FILE * FILES_PER_BATCH).max(hits_per_second * seconds);
+        let rows = enough.min(hits_per_second * BATCH_SECONDS).min(file * FILES_PER_BATCH);
+        Self { rows, files: (rows / file).ceil() as u32 }
     }
 }
 
@@ -85,9 +99,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
 async fn table(dir: &Path) -> anyhow::Result<()> {
     println!(
-        "{:<7} {:>12} {:>14} {:>8} {:>7} {:>10} {:>10} {:>9} {:>10} {:>7}",
+        "{:<7} {:>12} {:>9} {:>14} {:>8} {:>7} {:>10} {:>10} {:>9} {:>10} {:>7}",
         "site",
         "hits a day",
+        "batching",
         "load_interval",
         "batches",
         "COPYs",
@@ -97,21 +112,28 @@ async fn table(dir: &Path) -> anyhow::Result<()> {
         "Redshift s",
         "$"
     );
-    let mut counted: Vec<(Size, [PerBatch; 2])> = Vec::new();
+    // Requests depend on the number of files only.
+    let mut counted: Vec<(u32, [PerBatch; 2])> = Vec::new();
     for (site, hits_per_day) in SITES {
-        let size = Size::of(hits_per_day / 86_400.0);
-        let known = counted.iter().find(|(of, _)| *of == size).map(|(_, costs)| *costs);
-        let costs = match known {
-            Some(costs) => costs,
-            None => {
-                let [alone, together] = ["alone", "together"].map(|name| dir.join(format!("{site}-{name}")));
-                let costs = [per_batch(&alone, size, 1).await?, per_batch(&together, size, BATCHES).await?];
-                counted.push((size, costs));
-                costs
+        for batching in [Batching::Defaults, Batching::Daemon] {
+            let size = Size::of(hits_per_day / 86_400.0, batching);
+            let known = counted.iter().find(|(files, _)| *files == size.files).map(|(_, costs)| *costs);
+            let costs = match known {
+                Some(costs) => costs,
+                None => {
+                    let folder = |name: &str| dir.join(format!("{}-{name}", size.files));
+                    let alone = per_batch(&folder("alone"), size.files, 1).await?;
+                    let costs = [alone, per_batch(&folder("together"), size.files, BATCHES).await?];
+                    counted.push((size.files, costs));
+                    costs
+                }
+            };
+            // The daemon held nothing back.
+            let intervals =
+                if batching == Batching::Defaults { &LOAD_INTERVALS[..] } else { &LOAD_INTERVALS[..1] };
+            for interval in intervals {
+                line((site, hits_per_day, batching), *interval, size, costs);
             }
-        };
-        for interval in LOAD_INTERVALS {
-            line(site, hits_per_day, interval, size, costs);
         }
     }
     Ok(())
@@ -119,10 +141,19 @@ async fn table(dir: &Path) -> anyhow::Result<()> {
 
 /// One line of the table: everything for a million hits.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts for people")]
-fn line(site: &str, hits_per_day: f64, (name, interval): (&str, f64), size: Size, costs: [PerBatch; 2]) {
+fn line(
+    (site, hits_per_day, batching): (&str, f64, Batching),
+    (name, interval): (&str, f64),
+    size: Size,
+    costs: [PerBatch; 2],
+) {
+    let batching = match batching {
+        Batching::Defaults => "defaults",
+        Batching::Daemon => "daemon's",
+    };
     let hits_per_hour = hits_per_day / 24.0;
     let hours = 1e6 / hits_per_hour;
-    let batches_per_hour = hits_per_hour / size.rows();
+    let batches_per_hour = hits_per_hour / size.rows;
     let mut loads_per_hour = batches_per_hour.min(3_600.0 / LOAD_SECONDS);
     if interval > 0.0 {
         loads_per_hour = loads_per_hour.min((3_600.0 / interval).max(hits_per_hour / LOAD_ROWS));
@@ -138,7 +169,7 @@ fn line(site: &str, hits_per_day: f64, (name, interval): (&str, f64), size: Size
     let redshift = seconds / 3_600.0 * price::RPUS * price::RPU_HOUR;
     let whole = |number: f64| count(number.round() as u64);
     println!(
-        "{site:<7} {:>12} {name:>14} {:>8} {:>7} {:>10} {:>10} {s3:>9.4} {:>10} {redshift:>7.2}",
+        "{site:<7} {:>12} {batching:>9} {name:>14} {:>8} {:>7} {:>10} {:>10} {s3:>9.4} {:>10} {redshift:>7.2}",
         whole(hits_per_day),
         whole(batches),
         whole(loads_per_hour * hours),
@@ -148,11 +179,11 @@ fn line(site: &str, hits_per_day: f64, (name, interval): (&str, f64), size: Size
     );
 }
 
-/// Counts with [`BATCHES`] batches, of which one COPY loads up to `together`. The listing at the start of the ingester is
+/// Counts with [`BATCHES`] batches of so many files, of which one COPY loads up to `together`. The listing at the start of the ingester is
 /// among its requests.
-async fn per_batch(dir: &Path, size: Size, together: u64) -> anyhow::Result<PerBatch> {
+async fn per_batch(dir: &Path, files: u32, together: u64) -> anyhow::Result<PerBatch> {
     fs::create_dir_all(dir)?;
-    let hits = u64::from(size.rows_per_file * size.files) * BATCHES;
+    let hits = u64::from(ROWS_COUNTED * files) * BATCHES;
     let plan = adobe::Plan {
         hits,
         duplicates_per_mille: 0,
@@ -166,8 +197,8 @@ async fn per_batch(dir: &Path, size: Size, together: u64) -> anyhow::Result<PerB
     let shape = Shape {
         max_file_age: "1h",
         max_batch_age: "1h",
-        records_per_file: size.rows_per_file,
-        files_per_batch: size.files,
+        records_per_file: ROWS_COUNTED,
+        files_per_batch: files,
         ..Shape::default()
     };
     // Held back until all are found, those that go together.

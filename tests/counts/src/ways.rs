@@ -6,7 +6,8 @@ use adobe::{Generator, Plan};
 use chrono::Utc;
 use flate2::write::GzEncoder;
 use producer::{Counters, HitId, Outcome, Reading, Transform, body};
-use shared::compress::compress;
+use shared::compress::CompressedFile;
+use shared::content::ContentSum;
 use shared::layout::Compression;
 use shared::schema::Schema;
 use state::log::{Log, Settings};
@@ -170,11 +171,15 @@ fn log(count: u64, schema: &Schema, is_read: bool) -> anyhow::Result<()> {
         }
     }
     if is_read {
-        let (reader, mut read) = (log.reader(), Vec::new());
+        let reader = log.reader();
         for file in 0..count / FILE {
-            read.clear();
-            reader.rows(file, &mut read)?;
-            compress(&read, Compression::Zstd)?;
+            let mut object = CompressedFile::new(reader.file(file)?.bytes, Compression::Zstd)?;
+            let mut content = ContentSum::default();
+            reader.each_chunk(file, |rows| {
+                content.add(rows);
+                object.write_all(rows)
+            })?;
+            object.finish()?;
         }
     }
     Ok(())

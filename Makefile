@@ -131,6 +131,7 @@ bench: prerequisites
 	cargo build --release --workspace --bins --locked
 	cargo bench --workspace --bench whole | .ci/paste docs/BENCHMARKS.md whole
 	cargo bench --workspace --bench latency | .ci/paste docs/BENCHMARKS.md latency
+	cargo bench --workspace --bench catchup | .ci/paste docs/BENCHMARKS.md catchup
 	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
 	cargo bench --workspace --bench staged | .ci/paste docs/BENCHMARKS.md staged
 	cargo bench --workspace --bench transform | .ci/paste docs/BENCHMARKS.md transform

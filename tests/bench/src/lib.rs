@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod helper;
+pub mod machine;
 pub mod pending;
 pub mod stand_ins;
 pub mod stream;

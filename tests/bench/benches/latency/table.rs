@@ -17,12 +17,14 @@ pub(crate) struct Line {
     writes: u64,
     late: f64,
     blind: f64,
+    others: f64,
 }
 
 impl Line {
     pub(crate) fn of(turns: Vec<Taken>) -> Self {
         let most = |figure: fn(&Taken) -> f64| turns.iter().map(figure).fold(0.0, f64::max);
         let (late, blind) = (most(|turn| turn.late), most(|turn| turn.blind));
+        let others = most(|turn| turn.others);
         let all = sorted(turns.iter().flat_map(|turn| turn.latencies.iter().copied()));
         let copies = sorted(turns.iter().flat_map(|turn| turn.copies.iter().copied()));
         let sum = |figure: fn(&Taken) -> u64| turns.iter().map(figure).sum();
@@ -39,6 +41,7 @@ impl Line {
             writes,
             late,
             blind,
+            others,
         }
     }
 
@@ -71,7 +74,7 @@ pub(crate) fn head(streams: &[Stream]) {
         bytes / 1_000_000
     );
     println!(
-        "{:>6}  {:<11}  {:>8}  {:>6}  {:>6}  {:>6}  {:>8}  {:>7}  {:>12}  {:>5}  {:>7}  {:>7}  {:>7}  {:>8}",
+        "{:>6}  {:<11}  {:>8}  {:>6}  {:>6}  {:>6}  {:>8}  {:>7}  {:>12}  {:>5}  {:>7}  {:>7}  {:>7}  {:>8}  {:>6}",
         "hits/s",
         "batching",
         "followed",
@@ -85,13 +88,14 @@ pub(crate) fn head(streams: &[Stream]) {
         "COPY ms",
         "longest",
         "late ms",
-        "blind ms"
+        "blind ms",
+        "others"
     );
 }
 
 pub(crate) fn print(rate: u64, batching: &Batching, line: &Line) {
     println!(
-        "{rate:>6}  {:<11}  {:>8}  {:>6.0}  {:>6.0}  {:>6.0}  {:>8}  {:>7}  {:>12.1}  {:>5}  {:>7.0}  {:>7.0}  {:>7.0}  {:>8.0}",
+        "{rate:>6}  {:<11}  {:>8}  {:>6.0}  {:>6.0}  {:>6.0}  {:>8}  {:>7}  {:>12.1}  {:>5}  {:>7.0}  {:>7.0}  {:>7.0}  {:>8.0}  {:>6.2}",
         batching.name(),
         line.followed,
         line.p50,
@@ -104,6 +108,7 @@ pub(crate) fn print(rate: u64, batching: &Batching, line: &Line) {
         at(&line.copies, 0.5),
         at(&line.copies, 1.0),
         line.late,
-        line.blind
+        line.blind,
+        line.others
     );
 }

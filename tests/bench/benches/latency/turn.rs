@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use bench::machine::Usage;
 use bench::schema_of_75;
 use bench::stand_ins::announced;
 use bench::world::World;
@@ -31,6 +32,8 @@ pub(crate) struct Taken {
     pub(crate) late: f64,
     /// The longest time between two answers to the reader, in milliseconds.
     pub(crate) blind: f64,
+    /// Cores that others had meanwhile.
+    pub(crate) others: f64,
 }
 
 pub(crate) async fn turn(stream: &Stream, batching: &Batching) -> Taken {
@@ -47,6 +50,7 @@ pub(crate) async fn turn(stream: &Stream, batching: &Batching) -> Taken {
     let mut producer = world.producer().unwrap();
     process.hear().unwrap();
 
+    let before = Usage::now();
     process.tell(b'g').unwrap();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
@@ -72,6 +76,7 @@ pub(crate) async fn turn(stream: &Stream, batching: &Batching) -> Taken {
         assert!(begun.elapsed() < Duration::from_secs(seconds) + PATIENCE, "{}", ingester.said());
         reader.step().await;
     }
+    let others = Usage::now().cores_of_others(&before);
     let blind = millis(reader.longest);
     let seen: Vec<_> = reader.seen(sealed).collect();
     // The mark of the ledger has no instance.
@@ -83,7 +88,7 @@ pub(crate) async fn turn(stream: &Stream, batching: &Batching) -> Taken {
         let written = UNIX_EPOCH + Duration::from_nanos(pieces[pace.piece_of(index)]);
         millis(at.duration_since(written).unwrap())
     };
-    Taken { latencies: seen.into_iter().map(latency).collect(), copies, batches, writes, late, blind }
+    Taken { latencies: seen.into_iter().map(latency).collect(), copies, batches, writes, late, blind, others }
 }
 
 /// Rows of the stream that are in batches which are sealed. They come in the order of the stream, so these are its first ones.

@@ -49,8 +49,9 @@ fn main() {
     let mut reached = None;
     for stream in &streams {
         for batching in &all {
-            let turns = 0..batching.turns(stream.rate);
-            let line = Line::of(turns.map(|_| runtime.block_on(turn::turn(stream, batching))).collect());
+            let turn = |_| runtime.block_on(turn::turn(stream, batching));
+            let turns: Vec<_> = (0..batching.turns(stream.rate)).map(turn).collect();
+            let line = Line::of(&turns);
             table::print(stream.rate, batching, &line);
             if stream.rate == GOAL.0 && batching.is_low_latency() {
                 reached = Some(line.p99);

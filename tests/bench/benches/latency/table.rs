@@ -21,7 +21,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn of(turns: Vec<Taken>) -> Self {
+    pub(crate) fn of(turns: &[Taken]) -> Self {
         let most = |figure: fn(&Taken) -> f64| turns.iter().map(figure).fold(0.0, f64::max);
         let (late, blind) = (most(|turn| turn.late), most(|turn| turn.blind));
         let others = most(|turn| turn.others);

@@ -10,8 +10,8 @@ use crate::layout::Compression;
 /// Level 3, zstd's default, saves at most a tenth of a file and takes twice the time.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Of level 1, and of 8 MiB, as logarithms.
-const ZSTD_WINDOW: (u32, u32) = (19, 23);
+/// Of level 1, and of 2 MiB, as logarithms: an encoder holds a window in memory.
+const ZSTD_WINDOW: (u32, u32) = (19, 21);
 
 /// Compresses rows; the same rows give the same bytes.
 pub fn compress(rows: &[u8], compression: Compression) -> io::Result<Bytes> {
@@ -37,8 +37,8 @@ impl CompressedFile {
                 let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL)?;
                 // One frame with its content size: every reader of zstd takes that.
                 encoder.set_pledged_src_size(Some(size))?;
-                // A window that holds the file, or the largest that every reader takes (RFC 8878, 3.1.1.1.2): the encoder is
-                // slower each time its window is full.
+                // A window that holds the file, if it is no large one: past it the encoder is slower. Every reader takes 8 MiB
+                // (RFC 8878, 3.1.1.1.2).
                 encoder.window_log(size.next_power_of_two().ilog2().clamp(ZSTD_WINDOW.0, ZSTD_WINDOW.1))?;
                 Form::Zstd(encoder)
             }

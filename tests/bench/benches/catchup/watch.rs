@@ -15,7 +15,7 @@ const LOADED: &str = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM public.l
 /// Between two looks. The producer itself makes no more than one snapshot in 0.8 seconds when many batches wait.
 const EVERY: Duration = Duration::from_millis(100);
 /// Nothing here takes as long.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(1_800);
 
 /// Where the rows were at one moment.
 #[derive(Clone, Copy)]

@@ -88,7 +88,15 @@ impl Watch {
         self.producer.look().unwrap();
         self.ingester.look().unwrap();
         let loaded = self.world.number(LOADED).await.unwrap();
-        let snapshot = self.world.snapshot().await.unwrap();
+        let snapshot = match self.world.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // A producer that has ended says why; one that lives did not answer.
+                tokio::time::sleep(EVERY).await;
+                self.producer.look().unwrap();
+                panic!("{error:#}");
+            }
+        };
         let at = nanos(SystemTime::now());
         let session = snapshot.sessions.last();
         assert!(
@@ -100,7 +108,8 @@ impl Watch {
         let sample = Sample {
             at,
             durable,
-            in_s3: durable - snapshot.rows_to_upload,
+            // The two are read one after the other, while rows come.
+            in_s3: durable.saturating_sub(snapshot.rows_to_upload),
             loaded,
             disk: snapshot.disk_bytes,
             usage: Usage::now(),

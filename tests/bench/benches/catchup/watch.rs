@@ -15,7 +15,7 @@ const LOADED: &str = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM public.l
 /// Between two looks. The producer itself makes no more than one snapshot in 0.8 seconds when many batches wait.
 const EVERY: Duration = Duration::from_millis(100);
 /// Nothing here takes as long.
-const LONGEST: Duration = Duration::from_secs(900);
+const LONGEST: Duration = Duration::from_secs(1_800);
 
 /// Where the rows were at one moment.
 #[derive(Clone, Copy)]
@@ -88,7 +88,15 @@ impl Watch {
         self.producer.look().unwrap();
         self.ingester.look().unwrap();
         let loaded = self.world.number(LOADED).await.unwrap();
-        let snapshot = self.world.snapshot().await.unwrap();
+        let snapshot = match self.world.snapshot().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // A producer that has ended says why; one that lives did not answer.
+                tokio::time::sleep(EVERY).await;
+                self.producer.look().unwrap();
+                panic!("{error:#}");
+            }
+        };
         let at = nanos(SystemTime::now());
         let session = snapshot.sessions.last();
         assert!(
@@ -100,7 +108,8 @@ impl Watch {
         let sample = Sample {
             at,
             durable,
-            in_s3: durable - snapshot.rows_to_upload,
+            // The two are read one after the other, while rows come.
+            in_s3: durable.saturating_sub(snapshot.rows_to_upload),
             loaded,
             disk: snapshot.disk_bytes,
             usage: Usage::now(),

@@ -333,7 +333,7 @@ impl Manifest {
 }
 
 /// Rows of a file at most, which is the most that `batch.records_per_file` may be.
-pub(crate) const MAX_FILE_ROWS: u64 = 1_000_000;
+pub const MAX_FILE_ROWS: u64 = 1_000_000;
 /// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Bytes of a file's object at most: the last row may add 8 MiB of doubled quotes, compression one byte in 256.

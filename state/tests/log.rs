@@ -451,6 +451,26 @@ fn while_batches_wait_for_s3_files_grow_as_large_as_they_may_and_no_longer() {
 }
 
 #[test]
+fn no_file_has_more_rows_than_a_seal_may_say_however_short_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let large = 1 << 30;
+    let age = Duration::from_secs(300);
+    let sizes =
+        Settings { min_file_bytes: large, max_file_bytes: large, min_batch_age: age, ..settings(dir.path()) };
+    let (mut log, _) = Log::open(Settings { commit_rows: 10_000, ..sizes }, now).unwrap();
+    let mut closed = Vec::new();
+    for _ in 0..1_000_001 {
+        log.stage_row(0, None, Some(now), b"~\n", now);
+        if log.commit_is_due() {
+            closed.extend(log.commit(now).unwrap().closed);
+        }
+    }
+    assert_eq!(closed, [0]);
+    assert_eq!(log.reader().file(0).unwrap().rows, 1_000_000);
+}
+
+#[test]
 fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();

@@ -8,7 +8,7 @@
 use chrono::{DateTime, Utc};
 use shared::clock::{Moment, Steady};
 use shared::ids::BatchId;
-use shared::seal::Counts;
+use shared::seal::{Counts, MAX_FILE_ROWS};
 
 use crate::log::coverage::StreamTime;
 use crate::log::pipeline::Cut;
@@ -153,7 +153,9 @@ impl Filling {
 /// Whether a file is full with so many rows and bytes.
 fn is_full(settings: &Settings, grows: bool, rows: u64, bytes: u64) -> bool {
     let enough = if grows { settings.max_file_bytes } else { settings.min_file_bytes };
-    bytes >= settings.max_file_bytes || rows >= settings.records_per_file && bytes >= enough
+    bytes >= settings.max_file_bytes
+        || rows >= MAX_FILE_ROWS
+        || rows >= settings.records_per_file && bytes >= enough
 }
 
 fn new_batch(settings: &Settings, sums: &mut Sums, now: Moment) -> Numbered<BatchRecord> {

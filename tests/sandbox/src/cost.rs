@@ -37,7 +37,7 @@ const SITES: [(&str, f64); 3] = [("small", 1e6), ("medium", 2e7), ("large", 3e8)
 const LOAD_INTERVALS: [(&str, f64); 3] = [("0s", 0.0), ("10m", 600.0), ("1h", 3_600.0)];
 /// The defaults of `[batch]`, `ingester.load_rows`, `list_interval` and `reconcile_interval`.
 const ROWS_PER_FILE: f64 = 1_000.0;
-const MIN_FILE_BYTES: f64 = 16_777_216.0;
+const MIN_FILE_BYTES: f64 = 8_388_608.0;
 const FILE_SECONDS: f64 = 60.0;
 const FILES_PER_BATCH: f64 = 10.0;
 const MIN_BATCH_SECONDS: f64 = 10.0;

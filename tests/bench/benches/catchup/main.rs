@@ -28,8 +28,9 @@ const BACKLOG: u64 = 10_000_000;
 /// A part at full speed is so much of the backlog, and not less than this, or its rate says nothing.
 const PART_OF: u64 = 20;
 const LEAST_PART: u64 = 200_000;
-/// Files and batches of the default sizes. The last one of a part is not full, and is waited for.
-const BATCHING: &str = "[batch]\nmax_file_age = \"5s\"\nmax_batch_age = \"10s\"\n";
+/// Files of the default sizes; batches of 10,000 rows, since a rate is not seen in few large ones. The last one of a part is not
+/// full, and is waited for.
+const BATCHING: &str = "[batch]\nmin_batch_age = \"0s\"\nmax_file_age = \"5s\"\nmax_batch_age = \"10s\"\n";
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();

@@ -57,7 +57,8 @@ impl Batching {
     fn batch_seconds(&self, rate: u64) -> f64 {
         let batch = self.config().batch;
         let rows = u64::from(batch.records_per_file) * u64::from(batch.files_per_batch);
-        (rows as f64 / rate as f64).min(batch.max_batch_age.0.as_secs_f64())
+        let [least, most] = [batch.min_batch_age, batch.max_batch_age].map(|age| age.0.as_secs_f64());
+        (rows as f64 / rate as f64).max(least).min(most)
     }
 
     fn config(&self) -> Config {

@@ -3,7 +3,12 @@
 //! The real programs run between stand-ins in another process. First at full speed with nothing in the way; then S3 and
 //! Redshift are away, and a backlog gathers in the producer's log; then S3 is back, and the backlog gathers in S3; then Redshift
 //! is. Meanwhile live hits go on. `-- 1000000` takes a smaller backlog.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark fails by panicking"
+)]
 
 mod door;
 mod livestream;

@@ -87,16 +87,18 @@ async fn the_release_of_2026_04_13_is_told_by_column_within_10_000_records_also_
 
     let drift = drift(world);
     let mut told = told(&drift);
-    // The stand-in brings a field of these in one record of 320: eight of a kind by chance are new by the rule.
+    // The stand-in brings each of these fields in one record of 320. The producer told one of them as new in one run of many, and
+    // nobody knows why: chance alone would hardly do it. What it had counted is printed if it comes again.
     let rare = |field: &str| field.starts_with("fieldOfTheFuture");
-    let by_chance: Vec<_> = told.extract_if(.., |(kind, field)| kind == "new_field" && rare(field)).collect();
-    if !by_chance.is_empty() {
+    let unexplained: Vec<_> =
+        told.extract_if(.., |(kind, field)| kind == "new_field" && rare(field)).collect();
+    if !unexplained.is_empty() {
         let fields = kept(world)["fields"].clone();
         let all = fields["by_place"].as_object().into_iter().flatten().map(|(_, field)| field);
         let those = all.filter(|field| field["path"].as_str().is_some_and(rare));
         println!("of {} looks: {:?}", fields["looks"], those.collect::<Vec<_>>());
     }
-    assert!(by_chance.len() <= 1, "{by_chance:?}");
+    assert!(unexplained.len() <= 1, "{unexplained:?}");
     let (agents, evars): (Vec<_>, Vec<_>) = told.iter().partition(|(kind, _)| kind == "filled_less");
     assert_eq!(agents, [&("filled_less".to_owned(), "useragent".to_owned())], "{told:?}");
     assert!(
@@ -106,7 +108,7 @@ async fn the_release_of_2026_04_13_is_told_by_column_within_10_000_records_also_
     let (dump, page) = (world.dump(), metrics(watched.listen[0]));
     assert!(dump.contains("\ndrift     ") && dump.contains("useragent (100 % → "), "{dump}");
     assert!(page.contains("livestream_producer_drifted_fields{kind=\"filled_less\"} 1"), "{page}");
-    let new = format!("livestream_producer_drifted_fields{{kind=\"new_field\"}} {}", by_chance.len());
+    let new = format!("livestream_producer_drifted_fields{{kind=\"new_field\"}} {}", unexplained.len());
     assert!(page.contains(&new), "{page}");
     let seen = service::run("producer", &["schema", "--seen"], &world.config).unwrap();
     let seen = String::from_utf8(seen.stdout).unwrap();

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 /// Every point, in the order a database lives through them.
-pub const ALL: [&str; 23] = [
+pub const ALL: [&str; 24] = [
     // Opening: the directory exists; sled has opened its file; the label is durable; the names of the files are.
     "open.made",
     "open.opened",
@@ -26,9 +26,10 @@ pub const ALL: [&str; 23] = [
     "session.ended",
     // Which rejects go to S3 next is noted, not durable.
     "rejects.chosen",
-    // What S3 confirmed: not noted; noted.
+    // What S3 confirmed: not noted; noted; some of the rows of a file are dropped.
     "uploaded.begun",
     "uploaded.applied",
+    "uploaded.dropping",
     "published.begun",
     "published.applied",
     "rejects.begun",

@@ -96,6 +96,7 @@ fn find_files(filling: &mut Filling, uploading: &Uploading, resumed: &mut Resume
         match record.status {
             FileStatus::Uploaded(_) => {
                 uploading.uploads.count(record.batch, record.rows);
+                uploading.drop_rows(seq)?;
                 continue;
             }
             FileStatus::Closed => resumed.closed.push(seq),

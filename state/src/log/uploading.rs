@@ -16,6 +16,9 @@ use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, seq_key, seq_o
 use crate::log::status::{BatchEvent, FileEvent, FileStatus, LogError, Upload};
 use crate::store::{Change, Store, StoreError, Table, chunked};
 
+/// Pieces of chunks, of at most [`MAX_VALUE`](crate::store::MAX_VALUE) bytes each.
+const DROPPED_AT_ONCE: usize = 128;
+
 #[derive(Debug)]
 pub(super) struct Uploading {
     pub(super) store: Store,
@@ -45,12 +48,21 @@ impl Uploading {
         record.status = record.status.next(FileEvent::Uploaded(upload))?;
         let mut change = Change::new();
         change.put(Table::Files, &seq_key(file), &record);
-        chunked::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
         reached("uploaded.begun");
         self.store.apply(change)?;
         reached("uploaded.applied");
         self.uploads.count(record.batch, record.rows);
+        self.drop_rows(file)?;
         self.sub_waiting(record.log_bytes);
+        Ok(())
+    }
+
+    /// Drops the rows of a file that S3 has, in small changes: sled keeps in memory what a change replaces until the whole
+    /// of it is applied. A crash between them leaves rows that the next start drops.
+    pub(super) fn drop_rows(&self, file: u64) -> Result<(), StoreError> {
+        while chunked::remove_some(&self.store, Table::Chunks, &seq_key(file), DROPPED_AT_ONCE)? {
+            reached("uploaded.dropping");
+        }
         Ok(())
     }
 

@@ -135,11 +135,6 @@ const WAYS: &[Way] = &[
         &[("chunks", Some(5), "it is beyond the last of its file")],
     ),
     (
-        "a chunk of a file in S3",
-        |s| put(s, Table::Chunks, &piece(2, 0, 0), b"x"),
-        &[("chunks", Some(2), "its file stands in S3 already")],
-    ),
-    (
         "a key of no table",
         |s| put(s, Table::Chunks, b"odd", b"x"),
         &[("chunks", None, "no such key is ever written")],
@@ -310,6 +305,26 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         // What follows from it may be named too, but nothing beside.
         assert!(found.len() <= wanted.len() + 5, "{what}: {found:?}");
     }
+}
+
+#[test]
+fn what_a_crash_left_of_the_rows_of_a_file_in_s3_is_no_fault_and_the_next_start_drops_it() {
+    let dir = tempfile::tempdir().unwrap();
+    make(dir.path());
+    let left = |store: &Store| store.scan(Table::Chunks, &seq(2)).count();
+    {
+        let store = Store::open(dir.path(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
+        assert_eq!(left(&store), 0);
+        // The first piece went with the change before the crash.
+        (1..400).for_each(|number| put(&store, Table::Chunks, &piece(2, 0, number), b"x"));
+        store.commit(Change::new()).unwrap();
+    }
+    let checked = LogReader::open_to_read(dir.path()).unwrap().verify().unwrap();
+    assert!(faults(&checked).is_empty(), "{:?}", faults(&checked));
+    Log::open(settings(dir.path()), now()).unwrap().0.close(now()).unwrap();
+    let store = Store::open(dir.path(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
+    assert_eq!(left(&store), 0);
+    assert!(store.scan(Table::Chunks, &seq(3)).count() > 0, "rows that wait for S3");
 }
 
 #[test]

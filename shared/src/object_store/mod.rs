@@ -9,6 +9,9 @@ mod store;
 mod error;
 mod send;
 
+#[cfg(test)]
+mod stand_in;
+
 pub use error::{ObjectStoreError, ObjectStoreErrorKind};
 pub use list::{Next, Object};
 pub use read::{Opened, SMALL};

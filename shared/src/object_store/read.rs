@@ -129,7 +129,39 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+    use crate::object_store::stand_in::{read_request, store};
+
+    /// A store that answers every request with this head, and then with bytes for as long as somebody reads.
+    async fn endless(head: &'static str) -> ObjectStore {
+        store(move |mut socket, _| async move {
+            read_request(&mut socket).await;
+            let piece = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
+            let mut sent = socket.write_all(head.as_bytes()).await;
+            while sent.is_ok() {
+                sent = socket.write_all(piece.as_bytes()).await;
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn an_object_without_end_is_read_no_further_than_its_limit() {
+        for (head, why) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5368709120\r\n\r\n", "5368709120 bytes"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "more"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n", ""),
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", "more"),
+        ] {
+            let store = endless(head).await;
+            let error = store.get_at_most("ToIngest/batch.json", SMALL).await.unwrap_err();
+            let said = error.to_string();
+            assert!(said.contains("ToIngest/batch.json") && said.contains(why), "{said}");
+            assert!(error.is_too_large() || why.is_empty(), "{said}");
+        }
+    }
 
     #[test]
     fn no_length_takes_much_memory_before_the_bytes_have_come() {

@@ -1,9 +1,10 @@
-//! Listings with `ETag`s, which S3's have and those of `s3s-fs` lack; storage classes, which S3 has and `s3s-fs` refuses,
+//! Listings with `ETag`s and encoded keys, which S3's have and those of `s3s-fs` lack; storage classes, which S3 has and `s3s-fs` refuses,
 //! are taken and forgotten. Requests that the services do not send are not
 //! known here and are answered with an error.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
-    CopyObjectInput, CopyObjectOutput, DeleteObjectInput, DeleteObjectOutput, GetObjectInput,
+    CopyObjectInput, CopyObjectOutput, DeleteObjectInput, DeleteObjectOutput, EncodingType, GetObjectInput,
     GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
     PutObjectInput, PutObjectOutput,
 };
@@ -52,8 +53,11 @@ impl S3 for WithEtags {
 
     async fn list_objects_v2(
         &self,
-        request: S3Request<ListObjectsV2Input>,
+        mut request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        if let Some(token) = &mut request.input.continuation_token {
+            *token = percent_decode_str(token).decode_utf8_lossy().into_owned();
+        }
         let mut answer = self.0.list_objects_v2(request.clone()).await?;
         for object in answer.output.contents.iter_mut().flatten() {
             let mut input = HeadObjectInput::builder();
@@ -64,6 +68,26 @@ impl S3 for WithEtags {
             let head = self.0.head_object(request.clone().map_input(|_| input)).await;
             object.e_tag = head.ok().and_then(|head| head.output.e_tag);
         }
+        let output = &mut answer.output;
+        output.continuation_token = None;
+        // It is a key there, and stands in the XML too.
+        output.next_continuation_token = output.next_continuation_token.take().map(|key| encoded(&key));
+        // What was not encoded stands in the XML as it is, also what XML does not know.
+        if output.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL) {
+            let objects = output.contents.iter_mut().flatten().map(|object| &mut object.key);
+            let folders = output.common_prefixes.iter_mut().flatten().map(|folder| &mut folder.prefix);
+            let own = [&mut output.prefix, &mut output.start_after];
+            for key in objects.chain(folders).chain(own) {
+                *key = key.take().map(|key| encoded(&key));
+            }
+        }
         Ok(answer)
     }
+}
+
+/// As S3 encodes keys: all but letters, digits, these and the slash.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+
+fn encoded(key: &str) -> String {
+    utf8_percent_encode(key, ENCODED).to_string()
 }

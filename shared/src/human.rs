@@ -122,6 +122,30 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// Characters of a text from outside that a message shows.
+const SHOWN: usize = 60;
+
+/// A text from outside as a message shows it: it may be of any length and of any characters, and a terminal obeys some.
+pub fn shown(text: &str) -> String {
+    beginning(text, SHOWN).chars().flat_map(char::escape_debug).collect()
+}
+
+/// The beginning of a text on one line: what a terminal would obey, or what would begin another line of a log, is a space.
+pub fn line(text: &str, chars: usize) -> String {
+    beginning(text, chars).chars().map(|c| if is_obeyed(c) { ' ' } else { c }).collect()
+}
+
+/// A whole text from outside, with escapes for what a terminal would obey: other texts are other ones then too.
+pub fn escaped(text: &str) -> String {
+    let one = |c: char| if is_obeyed(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(one).collect()
+}
+
+/// Controls, and the characters that turn the direction of the text behind them.
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The beginning of a text: at most `chars` characters, with `…` for the rest.
 pub fn beginning(text: &str, chars: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars) {
@@ -148,6 +172,16 @@ mod tests {
             assert_eq!(Span::parse(wrong), None, "{wrong}");
             assert_eq!(Size::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_text_from_outside_is_one_line_that_no_terminal_obeys() {
+        let odd = "a\x1b[2J\r\nERROR \u{202e}b\u{9b}31m\u{2028}ü…";
+        assert_eq!(line(odd, 99), "a [2J  ERROR  b 31m ü…");
+        assert_eq!(line("abc", 2), "ab…");
+        assert_eq!(escaped("a\x1b\nü'/"), "a\\u{1b}\\nü'/");
+        assert!(!shown(odd).contains(is_obeyed) && shown(odd).contains("ü"), "{}", shown(odd));
+        assert_eq!(shown(&"x".repeat(99)), format!("{}…", "x".repeat(SHOWN)));
     }
 
     #[test]

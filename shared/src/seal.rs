@@ -2,9 +2,10 @@
 //! bucket can write or damage a seal, so nothing in it is believed that no batch can be: COPY would load what it names,
 //! and memory is taken for as many rows and bytes as it says.
 
-use std::fmt;
+mod bounds;
 
 use std::collections::HashSet;
+use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,9 @@ use crate::content::Content;
 use crate::human::{count, counted};
 use crate::ids::{BatchId, Instance, RunId};
 use crate::json_fault::json_fault;
-use crate::layout::{Compression, parse_file_name};
-use crate::schema::{MAX_COLUMNS, valid_name};
+use crate::layout::Compression;
+
+pub use bounds::{MAX_FILE_BYTES, MAX_FILE_ROWS, MAX_OBJECT_BYTES, column_fault, schema_fault};
 
 /// The format this program writes and the newest it reads. Format 1 has no checksum, comparison or columns of its rows.
 pub const SEAL_FORMAT: u32 = 2;
@@ -309,7 +311,9 @@ impl fmt::Display for Counts {
 
 /// Redshift's manifest: exactly one JSON object, UTF-8, never compressed.
 /// <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html>
+/// One that says more is not of ours: COPY may know the field, and this program would not see what it means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The files, each loaded once; one that is listed twice would load twice.
     pub entries: Vec<ManifestEntry>,
@@ -317,6 +321,7 @@ pub struct Manifest {
 
 /// One file of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ManifestEntry {
     /// `s3://bucket/key`.
     pub url: String,
@@ -331,15 +336,6 @@ impl Manifest {
         Self { entries: keys.into_iter().map(entry).collect() }
     }
 }
-
-/// Rows of a file at most, which is the most that `batch.records_per_file` may be.
-pub const MAX_FILE_ROWS: u64 = 1_000_000;
-/// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
-pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Bytes of a file's object at most: the last row may add 8 MiB of doubled quotes, compression one byte in 256.
-pub const MAX_OBJECT_BYTES: u64 = MAX_FILE_BYTES + (16 << 20);
-
-const SHOWN: usize = 60;
 
 impl Seal {
     /// Reads the seal that stands in the folder of `batch`, and checks it.
@@ -361,9 +357,21 @@ impl Seal {
         Ok(seal)
     }
 
-    /// Checks that sums add up, that each file is named once and can be of this batch, and that the columns can be.
+    /// Checks that sums add up, that each file is named once and can be of this batch, and that columns, texts, times and
+    /// numbers can be those of a batch.
     pub fn check(&self) -> Result<(), BadSeal> {
-        let fault = self.files_fault().or_else(|| self.columns.as_deref().and_then(column_fault));
+        let Self { pseudonym_key, created, sealed, first_received: first, last_received: last, .. } = self;
+        let replaced = self.forgotten.as_ref().map_or(&[][..], |forgotten| &forgotten.replaced);
+        let fault = self
+            .files_fault()
+            .or_else(|| column_fault(self.columns.as_deref()?))
+            .or_else(|| schema_fault(&self.schema))
+            .or_else(|| bounds::key_id_fault(pseudonym_key.as_deref()?))
+            .or_else(|| bounds::replaced_fault(replaced))
+            .or_else(|| bounds::time_fault([Some(*created), Some(*sealed), *first, *last]))
+            .or_else(|| bounds::order_fault(*first, *last))
+            .or_else(|| bounds::runs_fault(self.compared.as_ref()?.known.len()))
+            .or_else(|| bounds::count_fault(self.numbers()));
         fault.map_or(Ok(()), |fault| Err(BadSeal::Contradiction(fault)))
     }
 
@@ -386,47 +394,27 @@ impl Seal {
         ((rows, bytes) != (self.rows, self.bytes))
             .then(|| format!("it says {said}, its files sum up to {rows} and {bytes}"))
     }
+
+    /// All that are not those of files.
+    fn numbers(&self) -> impl Iterator<Item = u64> {
+        let Counts { received, rows, duplicates, filtered, rejected, without_id } = self.counts;
+        let forgotten = self.forgotten.iter().flat_map(|forgotten| [forgotten.rows, forgotten.sealed_bytes]);
+        let compared = self.compared.iter().flat_map(|Compared { number, known, uncompared, .. }| {
+            known.iter().map(|known| known.until).chain([*number, *uncompared])
+        });
+        [received, rows, duplicates, filtered, rejected, without_id]
+            .into_iter()
+            .chain(forgotten)
+            .chain(compared)
+    }
 }
 
 fn file_fault(file: &SealedFile, compression: Compression) -> Option<String> {
-    // A file of any other name would be loaded, and neither archived nor deleted.
-    match parse_file_name(&file.name) {
-        None => return Some(format!("has the name \"{}\", which no file of rows has", shown(&file.name))),
-        Some((_, by_name)) if by_name != compression => {
-            return Some(format!("({}) is not compressed as the seal says", file.name));
-        }
-        Some(_) => {}
-    }
-    if file.rows > MAX_FILE_ROWS {
-        return Some(format!(
-            "({}) has {} rows, and no file has more than {MAX_FILE_ROWS}",
-            file.name, file.rows
-        ));
-    }
-    (file.bytes > MAX_OBJECT_BYTES).then(|| {
-        format!("({}) has {} bytes, and no file has more than {MAX_OBJECT_BYTES}", file.name, file.bytes)
-    })
-}
-
-fn column_fault(columns: &[String]) -> Option<String> {
-    if columns.is_empty() || columns.len() > MAX_COLUMNS {
-        return Some(format!("it names {} columns, a table has 1 to {MAX_COLUMNS}", columns.len()));
-    }
-    let mut names = HashSet::with_capacity(columns.len());
-    columns.iter().enumerate().find_map(|(number, name)| {
-        // A valid name has no capitals, so that no two of them differ by those alone.
-        let what = match valid_name(name) {
-            Err(rule) => format!("\"{}\": {rule}", shown(name)),
-            Ok(()) if !names.insert(name) => "has the name of another one".to_owned(),
-            Ok(()) => return None,
-        };
-        Some(format!("its column {} {what}", number + 1))
-    })
-}
-
-/// A name as a message shows it: it may be of any length, and of any characters.
-fn shown(name: &str) -> String {
-    name.chars().take(SHOWN).flat_map(char::escape_debug).collect()
+    let SealedFile { name, rows, bytes, crc32, etag } = file;
+    let named = |fault| format!("({name}) {fault}");
+    bounds::name_fault(name, compression)
+        .or_else(|| bounds::size_fault(*rows, *bytes).map(named))
+        .or_else(|| bounds::answer_fault(crc32, etag).map(named))
 }
 
 #[cfg(test)]
@@ -446,6 +434,7 @@ mod manifest_tests {
 mod read_tests {
     use super::tests::seal;
     use super::*;
+    use crate::schema::MAX_COLUMNS;
 
     fn read(seal: &Seal) -> Result<Seal, BadSeal> {
         Seal::read(seal.batch, &serde_json::to_vec(seal).unwrap())
@@ -507,7 +496,7 @@ mod read_tests {
         for name in ["00.csv.zst", "x.csv.zst", "../0.csv.zst", "1.csv.zst.bak", "manifest.json", "", "1\n"] {
             refused_file(|file| name.clone_into(&mut file.name), "which no file of rows has");
         }
-        refused_file(|file| file.name = "é".repeat(5_000), &format!("\"{}\"", "é".repeat(SHOWN)));
+        refused_file(|file| file.name = "é".repeat(5_000), &format!("\"{}…\"", "é".repeat(60)));
         refused_file(|file| "1.csv.gz".clone_into(&mut file.name), "not compressed as the seal says");
         refused_file(|file| "1.csv".clone_into(&mut file.name), "not compressed as the seal says");
     }

@@ -8,10 +8,12 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use shared::human;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, ObjectStoreError, SMALL};
-use shared::seal::{Manifest, Seal, SealedFile};
+use shared::seal::{AHEAD, Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::facts::batch::unnamed_schema;
@@ -66,6 +68,7 @@ pub async fn verify(
     prefix: &str,
     batch: BatchId,
     fingerprint: &str,
+    now: DateTime<Utc>,
 ) -> Result<Folder, LoadFailure> {
     let folder = layout::folder(prefix, batch);
     let seal = match read_seal(store, &folder, batch).await? {
@@ -75,6 +78,9 @@ pub async fn verify(
     };
     if let Err(failure) = for_these_columns(&seal, fingerprint) {
         return Ok(Folder::Unfit(failure));
+    }
+    if let Some(why) = time_fault(&seal, now) {
+        return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")]));
     }
     let faults = faults(store, &folder, &seal).await?;
     Ok(if faults.is_empty() { Folder::Whole(seal) } else { incomplete(&faults) })
@@ -101,7 +107,11 @@ pub(crate) async fn file_faults(
     seal: &Seal,
 ) -> Result<Vec<String>, ObjectStoreError> {
     let names: HashSet<&str> = seal.files.iter().map(|file| file.name.as_str()).collect();
-    let objects = store.list_where(folder, |name| names.contains(name)).await?;
+    let objects = match store.list_folder(folder, |name| names.contains(name)).await {
+        Ok(objects) => objects,
+        Err(error) if error.is_too_large() => return Ok(vec![error.to_string()]),
+        Err(error) => return Err(error),
+    };
     let compared = compare(seal, folder, &objects);
     let mut faults = compared.faults;
     for file in compared.suspects {
@@ -125,6 +135,13 @@ fn incomplete(faults: &[String]) -> Folder {
         why += &format!("; and {more} more");
     }
     Folder::Unfit(LoadFailure::of_batch(ErrorClass::Incomplete, why))
+}
+
+/// A batch of rows from years ahead would overlap in the ledger with all that come until then, and each of those would be
+/// compared with the table.
+fn time_fault(seal: &Seal, now: DateTime<Utc>) -> Option<String> {
+    let last = seal.last_received.max(seal.first_received).filter(|last| *last > now + AHEAD)?;
+    Some(format!("it has rows received at {}, more than a day ahead of the clock", human::time(last)))
 }
 
 fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> {
@@ -176,11 +193,14 @@ fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Optio
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
     use shared::content::Content;
-    use shared::ids::Instance;
+    use shared::ids::{Instance, RunId};
     use shared::layout::Compression;
-    use shared::seal::{Counts, SEAL_FORMAT};
+    use shared::seal::{Compared, Counts, Forgotten, KnownRun, SEAL_FORMAT};
+
+    use super::*;
 
     /// A seal of two files with ten rows each.
     pub(crate) fn seal() -> Seal {
@@ -269,6 +289,33 @@ pub(crate) mod tests {
         assert!(fault(&["f/0.csv.zst"], "b"));
         assert!(fault(&["f/0.csv.zst", "f/0.csv.zst"], "b"), "as many rows, the same ones twice");
         assert!(manifest_fault(&seal, "f/", "b", b"{").is_some());
+        // What this program passes over COPY may read: another spelling of a field, or the same one twice.
+        let keys = ["f/0.csv.zst", "f/1.csv.zst"];
+        let whole = serde_json::to_string(&Manifest::of("b", keys)).unwrap();
+        let other = r#"[{"url":"s3://other/f/0.csv.zst","mandatory":true}]"#;
+        for more in [format!(r#""Entries":{other}"#), format!(r#""entries":{other}"#), "\"x\":1".to_owned()] {
+            let json = format!("{{{more},{}", &whole[1..]);
+            assert!(manifest_fault(&seal, "f/", "b", json.as_bytes()).is_some(), "{json}");
+        }
+        for more in [r#""URL":"s3://other/f/0.csv.zst""#, r#""meta":{"content_length":1}"#] {
+            let json = whole.replacen("{\"url\"", &format!("{{{more},\"url\""), 1);
+            assert!(manifest_fault(&seal, "f/", "b", json.as_bytes()).is_some(), "{json}");
+        }
+        assert!(manifest_fault(&seal, "f/", "b", whole.as_bytes()).is_none());
+    }
+
+    #[test]
+    fn a_batch_from_the_future_is_not_loaded_before_its_time() {
+        let now: DateTime<Utc> = "2026-03-02T12:00:00Z".parse().unwrap();
+        let at = |last| Seal { first_received: None, last_received: Some(last), ..seal() };
+        assert_eq!(time_fault(&at(now + AHEAD), now), None, "as a producer believes it");
+        let late = time_fault(&at(now + AHEAD * 2), now).unwrap();
+        assert_eq!(
+            late,
+            "it has rows received at 2026-03-04 12:00:00 UTC, more than a day ahead of the clock"
+        );
+        let first = Seal { first_received: Some(now + AHEAD * 2), last_received: None, ..seal() };
+        assert!(time_fault(&first, now).is_some());
     }
 
     #[test]
@@ -288,5 +335,88 @@ pub(crate) mod tests {
             "{failure}"
         );
         assert_eq!(for_these_columns(&seal(), "0123456789abcdef"), Ok(()));
+    }
+
+    /// The paths of everything in it.
+    fn paths(json: &Value, at: &str, all: &mut Vec<String>) {
+        all.push(at.to_owned());
+        match json {
+            Value::Array(list) => {
+                list.iter().enumerate().for_each(|(n, one)| paths(one, &format!("{at}/{n}"), all));
+            }
+            Value::Object(fields) => {
+                fields.iter().for_each(|(name, one)| paths(one, &format!("{at}/{name}"), all));
+            }
+            _ => {}
+        }
+    }
+
+    fn odd() -> impl Strategy<Value = Value> {
+        let limits = [1_000_000, (1_u64 << 30) + (16 << 20), 1_000_000_000_000_000, 1 << 63, u64::MAX];
+        prop_oneof![
+            any::<String>().prop_map(Value::from),
+            "[ -~]{0,300}".prop_map(Value::from),
+            "[a-f0-9]{15,17}".prop_map(Value::from),
+            "[+-]?[0-9]{4,6}-0[1-9]-0[1-9]T00:00:00Z".prop_map(Value::from),
+            "[A-Za-z0-9+/]{5,7}={1,3}".prop_map(Value::from),
+            "[0-9./]{1,9}[.]csv([.]zst)?".prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            (prop::sample::select(limits.to_vec()), 0..3_u64)
+                .prop_map(|(n, more)| Value::from((n - 1).saturating_add(more))),
+            prop::sample::select(vec![
+                Value::Null,
+                json!([]),
+                json!({}),
+                json!([[]]),
+                json!(true),
+                json!("..")
+            ]),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn of_a_seal_that_is_used_every_text_is_short_and_plain_and_every_number_bounded(
+            place in any::<prop::sample::Index>(),
+            odd in odd(),
+        ) {
+            let known = vec![KnownRun { run: RunId::new(), until: 3 }];
+            let sealed = Seal {
+                columns: Some(vec!["hitidhigh".to_owned(), "pagename".to_owned()]),
+                compared: Some(Compared { run: RunId::new(), number: 7, known, uncompared: 0 }),
+                pseudonym_key: Some("0123abcd".to_owned()),
+                forgotten: Some(Forgotten { rows: 1, sealed_bytes: 300, replaced: vec!["7.csv.zst".to_owned()], highest: 7 }),
+                ..seal()
+            };
+            let (mut json, mut all) = (serde_json::to_value(&sealed).unwrap(), Vec::new());
+            paths(&json, "", &mut all);
+            *json.pointer_mut(&all[place.index(all.len())]).unwrap() = odd;
+            match Seal::read(sealed.batch, &serde_json::to_vec(&json).unwrap()) {
+                Ok(used) => {
+                    let (used, mut all) = (serde_json::to_value(&used).unwrap(), Vec::new());
+                    paths(&used, "", &mut all);
+                    for path in all {
+                        match used.pointer(&path).unwrap() {
+                            Value::String(text) => {
+                                let plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+                                prop_assert!(plain && text.len() <= 256, "{} {:?}", path, text);
+                            }
+                            Value::Number(number) => {
+                                let bounded = number.as_u64().is_some_and(|n| n <= 1_000_000_000_000_000);
+                                prop_assert!(bounded, "{} {}", path, number);
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                Err(why) => {
+                    let why = why.to_string();
+                    prop_assert!(why.len() < 1_000 && !why.contains(char::is_control), "{}", why);
+                }
+            }
+        }
     }
 }

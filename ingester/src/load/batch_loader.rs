@@ -108,8 +108,8 @@ impl BatchLoader {
     }
 
     async fn verify(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
-        let Services { config, store, .. } = &self.services;
-        verify_all(store, &self.connection.target, config.s3.uploads, batches).await
+        let Services { config, store, clock, .. } = &self.services;
+        verify_all(store, &self.connection.target, config.s3.uploads, batches, clock.wall()).await
     }
 
     /// Keeps those of several batches that may be loaded together, or the oldest alone if each must be loaded the staged

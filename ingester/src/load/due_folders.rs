@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
@@ -25,9 +26,10 @@ pub(super) async fn verify_all(
     target: &Target,
     at_once: usize,
     batches: &[BatchId],
+    now: DateTime<Utc>,
 ) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
     let verifying = batches.iter().copied().map(|batch| async move {
-        (batch, verify(store, &target.to_ingest, batch, &target.fingerprint).await)
+        (batch, verify(store, &target.to_ingest, batch, &target.fingerprint, now).await)
     });
     let folders: Vec<_> = stream::iter(verifying).buffered(at_once).collect().await;
     let (mut fit, mut unfit, mut refused) = (Vec::with_capacity(folders.len()), Vec::new(), Vec::new());

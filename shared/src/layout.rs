@@ -115,11 +115,17 @@ pub fn instance_of_rejects(name: &str) -> Option<Instance> {
     (digits(day, 8) && digits(time, 9) && digits(number, 12)).then_some(instance)
 }
 
+/// The batch whose folder has this name. Only as it is written: an id in capitals is another key, and what lies there is not in
+/// the folder of the batch.
+pub fn parse_folder(name: &str) -> Option<BatchId> {
+    name.parse().ok().filter(|batch: &BatchId| batch.to_string() == name)
+}
+
 /// The batch and the name in a key `{prefix}{yyyymmdd}/{batch id}/{name}`; None for a key that is not laid out so.
 pub fn parse_key<'k>(prefix: &str, key: &'k str) -> Option<(BatchId, &'k str)> {
     let mut parts = key.strip_prefix(prefix)?.splitn(3, '/');
     let (day, batch, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let batch: BatchId = batch.parse().ok()?;
+    let batch = parse_folder(batch)?;
     (day == batch.day().format("%Y%m%d").to_string() && !name.is_empty()).then_some((batch, name))
 }
 
@@ -183,6 +189,8 @@ mod tests {
             format!("ToIngest/{IDENTITY}"),
             "ToIngest/20260101/x/0.csv".to_owned(),
             format!("ToIngest/20010101/{batch}/0.csv"),
+            folder("ToIngest/", batch).replace(&batch.to_string(), &batch.to_string().to_uppercase()) + SEAL,
+            format!("ToIngest/{}/../{batch}/0.csv", batch.day().format("%Y%m%d")),
             format!("Other/{}/{batch}/0.csv", batch.day().format("%Y%m%d")),
             folder("ToIngest/", batch),
         ] {

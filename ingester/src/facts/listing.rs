@@ -54,7 +54,7 @@ pub(crate) async fn batches_of_day(
     day: &str,
 ) -> Result<BTreeSet<BatchId>, ObjectStoreError> {
     let folders = store.folders(day).await?;
-    let id = |folder: &String| folder.strip_prefix(day)?.strip_suffix('/')?.parse().ok();
+    let id = |folder: &String| layout::parse_folder(folder.strip_prefix(day)?.strip_suffix('/')?);
     Ok(folders.iter().filter_map(id).collect())
 }
 

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST};
 use shared::object_store::{ObjectStore, ObjectStoreError};
 use shared::seal::{Manifest, Seal};
@@ -72,9 +71,8 @@ fn key(prefix: &str, seals: &[Seal]) -> String {
 fn is_own(prefix: &str, key: &str) -> bool {
     let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix(".json"));
     let Some((batch, hash)) = name.and_then(|name| name.rsplit_once('-')) else { return false };
-    // As they are written: an id in capitals is another key.
     let is_hash = hash.len() == 32 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    is_hash && batch.parse::<BatchId>().is_ok_and(|id| id.to_string() == batch)
+    is_hash && layout::parse_folder(batch).is_some()
 }
 
 #[cfg(test)]

@@ -73,13 +73,38 @@ impl Write for CompressedFile {
     }
 }
 
-/// Reads the rows of a file piece by piece.
-pub fn reader(file: &[u8], compression: Compression) -> io::Result<Box<dyn Read + '_>> {
+/// Reads the rows of a file piece by piece. It is an error when the file is damaged or holds more than `limit` bytes of rows:
+/// a kilobyte of zstd can hold a gigabyte, and whoever writes objects must not decide how long it is read.
+pub fn reader(file: &[u8], compression: Compression, limit: u64) -> io::Result<Box<dyn Read + '_>> {
     Ok(match compression {
-        Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
-        Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
-        Compression::None => Box::new(file),
+        Compression::Zstd => Box::new(AtMost::new(zstd::stream::read::Decoder::new(file)?, limit)),
+        Compression::Gzip => Box::new(AtMost::new(flate2::read::MultiGzDecoder::new(file), limit)),
+        Compression::None => Box::new(AtMost::new(file, limit)),
     })
+}
+
+/// Fails when more comes.
+struct AtMost<R> {
+    inner: R,
+    limit: u64,
+    left: u64,
+}
+
+impl<R> AtMost<R> {
+    fn new(inner: R, limit: u64) -> Self {
+        Self { inner, limit, left: limit }
+    }
+}
+
+impl<R: Read> Read for AtMost<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        let left = self.left.checked_sub(read as u64);
+        let limit = self.limit;
+        self.left =
+            left.ok_or_else(|| io::Error::other(format!("it holds more than {limit} bytes of rows")))?;
+        Ok(read)
+    }
 }
 
 /// The rows of a file. It is an error when the file is damaged or holds more than `limit` bytes of rows.
@@ -88,10 +113,7 @@ pub fn decompress(file: &Bytes, compression: Compression, limit: u64) -> io::Res
         return Ok(file.clone());
     }
     let mut rows = Vec::new();
-    reader(file, compression)?.take(limit.saturating_add(1)).read_to_end(&mut rows)?;
-    if rows.len() as u64 > limit {
-        return Err(io::Error::other(format!("it holds more than {limit} bytes of rows")));
-    }
+    reader(file, compression, limit)?.read_to_end(&mut rows)?;
     Ok(rows.into())
 }
 
@@ -113,12 +135,31 @@ mod tests {
             assert!(file() == file(), "the same pieces give the same bytes");
             let file = file();
             let mut read = String::new();
-            reader(&file, compression).unwrap().read_to_string(&mut read).unwrap();
+            reader(&file, compression, rows.len() as u64).unwrap().read_to_string(&mut read).unwrap();
             assert!(read == rows, "{compression:?}");
             if compression == Compression::Zstd {
                 let size = zstd::zstd_safe::get_frame_content_size(&file);
                 assert_eq!(size.unwrap(), Some(rows.len() as u64));
             }
+        }
+    }
+
+    #[test]
+    fn a_small_object_of_many_rows_is_read_no_further_than_its_limit() {
+        for compression in [Compression::Zstd, Compression::Gzip] {
+            let bomb = compress(&vec![b'\n'; 64 << 20], compression).unwrap();
+            assert!(bomb.len() < 100_000, "{compression:?}: {}", bomb.len());
+            let (mut read, mut block) = (0, vec![0; 128 << 10]);
+            let mut reader = reader(&bomb, compression, 1 << 20).unwrap();
+            let error = loop {
+                match reader.read(&mut block) {
+                    Ok(0) => panic!("{compression:?} was read to its end"),
+                    Ok(more) => read += more,
+                    Err(error) => break error.to_string(),
+                }
+            };
+            assert_eq!(error, "it holds more than 1048576 bytes of rows");
+            assert!(read <= 1 << 20, "{compression:?}: {read}");
         }
     }
 

@@ -9,6 +9,7 @@ use shared::compress;
 use shared::layout::Compression;
 use shared::object_store;
 use shared::schema::{Kind, Schema};
+use shared::seal::MAX_OBJECT_BYTES;
 
 const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
@@ -55,7 +56,8 @@ pub(crate) struct Contents {
 
 /// Reads a whole file; it blocks. The error says what is wrong: cut off, compressed otherwise, rows of unequal columns.
 pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
-    let mut reader = compress::reader(object, compression).map_err(|error| error.to_string())?;
+    let mut reader =
+        compress::reader(object, compression, MAX_OBJECT_BYTES).map_err(|error| error.to_string())?;
     let mut scan = Scan { watched, ..Scan::default() };
     let mut block = vec![0; BLOCK];
     loop {

@@ -8,6 +8,9 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr2};
 
+/// Bytes of a row at most: 4 MiB, and each quote in it may be doubled.
+pub(crate) const MAX_ROW: usize = 9 << 20;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
     pub start: usize,

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::failure::LoadFailure;
 
-use super::csv::{self, Row};
+use super::csv::{self, MAX_ROW, Row};
 use super::set::{MAX_BYTES, is_hash};
 
 #[derive(Debug, Clone)]
@@ -165,8 +165,9 @@ impl RowFiles {
             return Err(unfit("its content is not what was sealed".to_owned()));
         }
         let (compression, sealed) = (self.compression, file.len());
+        let most = MAX_BYTES.min(file.rows.saturating_mul(MAX_ROW as u64));
         let read = blocking(move || {
-            decompress(&object, compression, MAX_BYTES).map(|content| (csv::rows(&content, sealed), content))
+            decompress(&object, compression, most).map(|content| (csv::rows(&content, sealed), content))
         });
         let (rows, content) = read.await?.map_err(|error| unfit(error.to_string()))?;
         if rows.len() as u64 != file.rows {

@@ -7,13 +7,12 @@ use bytes::Bytes;
 use memchr::memchr2;
 use shared::compress::{self, CompressedFile};
 use shared::layout::Compression;
+use shared::seal::MAX_OBJECT_BYTES;
 
-use crate::quarantine::csv;
+use crate::quarantine::csv::{self, MAX_ROW};
 use crate::sought::Sought;
 
 const BLOCK: usize = 128 << 10;
-/// A row has 4 MiB at most, and each quote in it may be doubled.
-const MAX_ROW: usize = 9 << 20;
 
 /// What a file holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,7 +79,7 @@ fn each_row(
     mut on_row: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<(), String> {
     let unreadable = |error: io::Error| format!("it cannot be decompressed: {error}");
-    let mut reader = compress::reader(object, compression).map_err(unreadable)?;
+    let mut reader = compress::reader(object, compression, MAX_OBJECT_BYTES).map_err(unreadable)?;
     let mut block = vec![0; BLOCK];
     // The beginning of a row that goes on in the next block.
     let (mut begun, mut quoted, mut rows) = (Vec::new(), false, 0_u64);

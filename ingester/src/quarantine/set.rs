@@ -23,6 +23,7 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
 use shared::object_store::{ObjectStore, ObjectStoreError, SMALL};
+use shared::seal::{column_fault, schema_fault};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -32,6 +33,8 @@ use crate::failure::LoadFailure;
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 /// Version of what is written, and the newest that is read. In format 1 the name is the checksum of the content.
 const FORMAT: u32 = 2;
+/// Sets of the same digits that are read at most, when one of them is looked for.
+const ALIKE: usize = 10;
 /// Digits of a name: the width of the ledger's column.
 const NAME_DIGITS: usize = 16;
 /// Those of them that are of the content.
@@ -145,10 +148,10 @@ impl Set {
         let batch = self.description.batch;
         let own = layout::folder(prefix, batch);
         let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
-        for folder in store.folders(&own).await? {
-            let name = name_of(&own, &folder).filter(|name| name.starts_with(content));
-            let Some(name) = name else { continue };
-            match Self::get(store, prefix, batch, name).await {
+        let folders = store.folders(&own).await?;
+        let alike = folders.iter().filter_map(|folder| name_of(&own, folder));
+        for name in alike.filter(|name| name.starts_with(content)).take(ALIKE) {
+            match Self::get(store, prefix, batch, name, self.description.rows).await {
                 Ok(there) if there.holds_the_same(self) => return Ok(Some(name.to_owned())),
                 Ok(_) | Err(BadSet::Damaged(..)) => {}
                 Err(BadSet::Store(error)) if error.is_not_found() || error.is_too_large() => {}
@@ -196,11 +199,14 @@ impl Set {
         Ok(())
     }
 
+    /// Reads a set of `most` rows at most. Whoever writes to the bucket can write one, so nothing in it is believed that no
+    /// set can say: the rows would be those of another batch, and memory is taken for each reason.
     pub(crate) async fn get(
         store: &ObjectStore,
         prefix: &str,
         batch: BatchId,
         name: &str,
+        most: u64,
     ) -> Result<Self, BadSet> {
         let folder = folder(prefix, batch, name);
         let damaged = |what: &str, why: String| BadSet::Damaged(format!("{folder}{what}"), why);
@@ -211,12 +217,14 @@ impl Set {
             let why = format!("it has format {}; this version reads up to {FORMAT}", description.format);
             return Err(damaged(DESCRIPTION, why));
         }
+        if let Some(why) = description.fault(batch) {
+            return Err(damaged(DESCRIPTION, why));
+        }
         let (rows_bytes, reasons_bytes) = bytes.unwrap_or((MAX_BYTES, MAX_BYTES));
         let (rows_bytes, reasons_bytes) = (rows_bytes.min(MAX_BYTES), reasons_bytes.min(MAX_BYTES));
         let reasons = store.get_at_most(&format!("{folder}{REASONS}"), reasons_bytes).await?;
-        let lines = reasons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let refusals = lines.map(serde_json::from_slice).collect::<Result<Vec<Refusal>, _>>();
-        let refusals = refusals.map_err(|error| damaged(REASONS, json_fault(&error)))?;
+        let refusals = read_reasons(&reasons, most).map_err(|why| damaged(REASONS, why))?;
+        drop(reasons);
         let compression = description.compression;
         let mut set = Self { name: name.to_owned(), description, rows: Bytes::new(), refusals };
         let key = set.rows_key(prefix);
@@ -233,6 +241,28 @@ impl Set {
             Err(damaged("", "its objects are not as they were written".to_owned()))
         }
     }
+}
+
+impl Description {
+    /// What no set of this batch can say.
+    fn fault(&self, batch: BatchId) -> Option<String> {
+        if self.batch != batch {
+            return Some(format!("it belongs to batch {}, not to this folder", self.batch));
+        }
+        column_fault(&self.columns).or_else(|| schema_fault(&self.schema))
+    }
+}
+
+/// The reasons of `most` rows at most.
+fn read_reasons(lines: &[u8], most: u64) -> Result<Vec<Refusal>, String> {
+    let mut reasons = Vec::new();
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        if reasons.len() as u64 >= most {
+            return Err(format!("it has reasons for more than {most} rows"));
+        }
+        reasons.push(serde_json::from_slice(line).map_err(|error| json_fault(&error))?);
+    }
+    Ok(reasons)
 }
 
 /// Our own plain structs: their serialisation cannot fail.
@@ -328,6 +358,28 @@ mod tests {
         {
             assert!(!is_of_set(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_description_of_another_batch_or_of_what_no_table_has_is_refused() {
+        let batch = BatchId::new();
+        let good = set(batch, "r", "a\n").description;
+        assert_eq!(good.fault(batch), None);
+        let other = good.fault(BatchId::new()).unwrap();
+        assert!(other.contains(&format!("it belongs to batch {batch}")), "{other}");
+        let columns = vec!["evar1\" FROM x; --".to_owned()];
+        assert!(Description { columns, ..good.clone() }.fault(batch).is_some());
+        assert!(Description { columns: vec![], ..good.clone() }.fault(batch).is_some());
+        assert!(Description { schema: "\x1b[2J".to_owned(), ..good }.fault(batch).is_some());
+    }
+
+    #[test]
+    fn no_more_reasons_are_held_than_there_are_rows() {
+        let line = json(&set(BatchId::new(), "r", "a\n").refusals[0]);
+        let lines = [line.as_slice(), b"\n"].concat().repeat(3);
+        assert_eq!(read_reasons(&lines, 3).unwrap().len(), 3);
+        assert_eq!(read_reasons(&lines, 2).unwrap_err(), "it has reasons for more than 2 rows");
+        assert!(read_reasons(b"{", 9).is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ use super::task::{Task, unreadable};
 
 /// Batches whose ledger rows are asked for at once.
 const ASKED_AT_ONCE: usize = 200;
+/// Rows of a set that are read at most when no ledger row says how many there are.
+const MAX_UNKNOWN: u64 = 1_000_000;
 /// How often the ledger row of a batch may have changed before it is given up.
 const CHANGES: u32 = 10;
 
@@ -80,7 +82,7 @@ impl Task<'_> {
             // Its rows are in its files too, which were searched if they are there.
             for set in there.sets.keys() {
                 let key = set::folder(&quarantine.prefix, batch, set);
-                match self.matching(&quarantine.prefix, batch, set).await? {
+                match self.matching(&quarantine.prefix, batch, set, MAX_UNKNOWN).await? {
                     Ok(None) => {}
                     Ok(Some((_, rows))) if rows.is_empty() => {}
                     Ok(Some((_, rows))) => {
@@ -132,7 +134,7 @@ impl Task<'_> {
     ) -> Result<bool, Failure> {
         for _ in 0..CHANGES {
             let key = set::folder(&quarantine.prefix, batch, &name);
-            let (set, rows) = match self.matching(&quarantine.prefix, batch, &name).await? {
+            let (set, rows) = match self.matching(&quarantine.prefix, batch, &name, entry.rows).await? {
                 Ok(Some(found)) => found,
                 // A replay may have been faster.
                 Ok(None) if self.entry(batch).await?.as_ref() != Some(&entry) => {
@@ -193,15 +195,16 @@ impl Task<'_> {
         Ok(entry.set.clone().filter(|_| entry.rows > 0))
     }
 
-    /// A set, and the numbers of its rows of the person, from 0; None if there is no such set, and otherwise why it
-    /// cannot be read.
+    /// A set of `most` rows at most, and the numbers of its rows of the person, from 0; None if there is no such set, and
+    /// otherwise why it cannot be read.
     async fn matching(
         &self,
         prefix: &str,
         batch: BatchId,
         name: &str,
+        most: u64,
     ) -> Result<Result<Option<(Set, Vec<usize>)>, String>, Failure> {
-        let set = match Set::get(self.store, prefix, batch, name).await {
+        let set = match Set::get(self.store, prefix, batch, name, most).await {
             Ok(set) => set,
             Err(BadSet::Store(error)) if error.is_not_found() => return Ok(Ok(None)),
             Err(BadSet::Store(error)) => return unreadable(error).map(Err),

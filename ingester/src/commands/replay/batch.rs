@@ -153,7 +153,7 @@ impl Replayer {
         let Some(name) = &entry.set else {
             return fault(format!("the ledger counts {rows} in quarantine and does not say which"));
         };
-        let set = match Set::get(&self.store, &self.quarantine.prefix, batch, name).await {
+        let set = match Set::get(&self.store, &self.quarantine.prefix, batch, name, entry.rows).await {
             Ok(set) => set,
             Err(BadSet::Store(error)) if error.is_not_found() => {
                 // Another replay may have been faster.

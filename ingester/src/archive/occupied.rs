@@ -54,7 +54,7 @@ pub(super) async fn occupied(
     id: BatchId,
 ) -> Result<Occupied, ObjectStoreError> {
     let target = layout::folder(to, id);
-    let there = store.list_where(&target, layout::is_of_batch).await?;
+    let there = store.list_folder(&target, layout::is_of_batch).await?;
     match meet((&source.folder, &source.objects), (&target, &there)) {
         Met::Free => Ok(Occupied::No),
         Met::Other(key) => Ok(Occupied::Other(key)),

@@ -130,7 +130,7 @@ pub async fn put_away(
         return Ok(());
     }
     let folder = layout::folder(from, batch);
-    let objects = store.list_where(&folder, layout::is_of_batch).await?;
+    let objects = store.list_folder(&folder, layout::is_of_batch).await?;
     let (source, mut id, mut mode) = (Source { folder, batch, objects }, id, mode);
     if mode == Archive::Move {
         let mut there = occupied(store, &source, to, id).await?;

@@ -15,6 +15,9 @@ use super::row_files::is_of_search;
 use super::set::{self, Quarantine};
 
 const AT_ONCE: usize = 8;
+/// Sets that are deleted at once at most: the lock of loads is held meanwhile. Attempts leave few; the next tidying deletes
+/// what is left.
+const SETS: usize = 100;
 
 /// What is logged when left-overs of a bad-row search cannot be deleted.
 pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
@@ -49,10 +52,11 @@ pub(crate) async fn tidy(
             None if entry.rows > 0 => return Ok(Done::Nothing(Some(entry))),
             _ => None,
         };
-        for folder in folders {
-            if set::name_of(&own, &folder).is_some() && Some(&folder) != counts.as_ref() {
-                delete_all(store, &folder, set::is_of_set).await?;
-            }
+        let left_over = folders
+            .into_iter()
+            .filter(|folder| set::name_of(&own, folder).is_some() && Some(folder) != counts.as_ref());
+        for folder in left_over.take(SETS) {
+            delete_all(store, &folder, set::is_of_set).await?;
         }
         Ok::<_, LoadFailure>(Done::Nothing(Some(entry)))
     };
@@ -69,7 +73,7 @@ async fn delete_all(
     folder: &str,
     ours: fn(&str) -> bool,
 ) -> Result<(), ObjectStoreError> {
-    let objects = store.list_where(folder, ours).await?;
+    let objects = store.list_folder(folder, ours).await?;
     let deletes = objects.into_iter().map(|object| async move { store.delete(&object.key).await });
     stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await
 }

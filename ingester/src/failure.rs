@@ -57,14 +57,14 @@ impl LoadFailure {
             ErrorClass::Configuration | ErrorClass::Data => Pace::Slow,
             ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Unknown => Pace::Usual,
         };
-        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
+        let why = human::line(&why.to_string(), REASON_CHARS);
         Self { class, scope: Scope::Whole, why, advice, pace, at_s3: false, blamed: Vec::new() }
     }
 
     /// The same failure, with what it was met at before it.
     pub(crate) fn within(self, what: impl fmt::Display) -> Self {
         let why = format!("{what}: {}", self.why);
-        Self { why: human::beginning(&why, REASON_CHARS).into_owned(), ..self }
+        Self { why: human::line(&why, REASON_CHARS), ..self }
     }
 }
 
@@ -137,5 +137,7 @@ mod tests {
         let failure = LoadFailure::of_batch(ErrorClass::Data, "é".repeat(10_000));
         assert_eq!(failure.why.chars().count(), REASON_CHARS + 1);
         assert!(failure.why.ends_with('…'));
+        let odd = LoadFailure::of_batch(ErrorClass::Data, "a\nERROR \x1b[31mb").within("c\r");
+        assert_eq!(odd.why, "c : a ERROR  [31mb");
     }
 }

@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
+use shared::human::shown;
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
@@ -232,8 +233,8 @@ fn compare(place: &str, json: &[u8], ours: &PipelineObject) -> Result<(), NotOur
     if theirs.pipeline == ours.pipeline {
         return Ok(());
     }
-    let side = |object: &PipelineObject| {
-        format!("pipeline {} with table {} and ledger {}", object.pipeline, object.table, object.ledger)
+    let side = |PipelineObject { pipeline, table, ledger, .. }: &PipelineObject| {
+        format!("pipeline {} with table {} and ledger {}", shown(pipeline), shown(table), shown(ledger))
     };
     let why = format!("{place} says that the prefix belongs to {}; this is {}", side(&theirs), side(ours));
     Err(NotOurs::Foreign(why, OTHER_PIPELINE))
@@ -274,6 +275,9 @@ mod tests {
     #[test]
     fn a_prefix_of_another_pipeline_is_refused_and_both_sides_are_named() {
         let said = compared(&object("1", "public.other"), &object("2", "public.hits")).unwrap_err();
+        let odd =
+            compared(&object("\x1b[2J", &"x\n".repeat(100_000)), &object("2", "public.hits")).unwrap_err();
+        assert!(odd.len() < 800 && !odd.contains(char::is_control), "{odd}");
         for part in [
             "s3://b/ToIngest/.pipeline.json",
             "belongs to pipeline 1 with table public.other and ledger public.ledger",

@@ -191,7 +191,7 @@ impl Activity {
     }
 
     pub(crate) fn configuration_refused(&self, why: &str) {
-        let (at, why) = (self.clock.wall(), human::beginning(why, REASON_CHARS).into_owned());
+        let (at, why) = (self.clock.wall(), human::line(why, REASON_CHARS));
         if let Some(status) = &mut self.inner().configuration {
             status.failed = Some(FailedReload { at, why });
         }
@@ -245,7 +245,7 @@ impl Reporter {
     /// few short words, since metrics are labelled with it.
     pub fn failed(&self, class: &str, why: &dyn fmt::Display, wait: Option<Duration>) {
         let now = self.activity.clock.wall();
-        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
+        let why = human::line(&why.to_string(), REASON_CHARS);
         let next = wait.and_then(|wait| now.checked_add_signed(chrono::TimeDelta::from_std(wait).ok()?));
         self.update(|step, failing, failures| {
             *failures.entry((self.component, class.to_owned())).or_default() += 1;
@@ -260,7 +260,7 @@ impl Reporter {
     /// The present failure puts the next try off, without a try: why, and for how long.
     pub fn postpones(&self, why: &dyn fmt::Display, wait: Duration) {
         let now = self.activity.clock.wall();
-        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
+        let why = human::line(&why.to_string(), REASON_CHARS);
         self.update(|step, failing, _| {
             *step = None;
             if let Some(failing) = failing {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use shared::exit::{Exit, Failure};
-use shared::human::{count, counted};
+use shared::human::{count, counted, line, shown};
 use shared::ids::BatchId;
 use state::loads::ErrorClass;
 
@@ -16,6 +16,8 @@ use super::batch::Ending;
 
 /// Reasons, or batches, that are named at most.
 pub(super) const NAMED: usize = 5;
+/// Characters of a reason that are shown.
+const REASON_CHARS: usize = 200;
 
 /// Writes what became of a batch; the exit code it is worth, if it is not all loaded.
 pub(super) fn report(
@@ -83,7 +85,10 @@ fn common(refusals: &[Refusal]) -> Vec<(String, u64)> {
     let text = |(rows, Refusal { column, code, reason, .. }): (u64, &Refusal)| {
         let column = column.as_deref().unwrap_or("(none named)");
         let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-        (format!("column {column}, code {code}: {}", redact::reason(reason)), rows)
+        (
+            format!("column {}, code {code}: {}", shown(column), line(&redact::reason(reason), REASON_CHARS)),
+            rows,
+        )
     };
     counts.into_iter().map(text).collect()
 }
@@ -111,5 +116,8 @@ mod tests {
                 ("column a, code 1204: reason 1204".to_owned(), 1)
             ]
         );
+        // Whoever writes to the bucket can write reasons.
+        let odd = Refusal { reason: "\x1b[2Jowned\n".to_owned(), ..refusal("a\x07", 1) };
+        assert_eq!(common(&[odd])[0].0, "column a\\u{7}, code 1:  [2Jowned ");
     }
 }

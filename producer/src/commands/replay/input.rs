@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use indicatif::ProgressBar;
 use shared::clock::Clock;
 use shared::exit::{Exit, Failure, io_exit};
+use shared::human::escaped;
 use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind, Opened as Object};
 use shared::retry::Backoff;
 use tokio::fs::File;
@@ -87,7 +88,8 @@ async fn objects(address: &str, store: &ObjectStore) -> Result<Vec<Input>, Failu
     };
     let store = store.of_bucket(bucket);
     let input = |key: String, bytes| Input {
-        name: format!("s3://{bucket}/{key}"),
+        // Whoever writes to the bucket decides which characters are in it.
+        name: escaped(&format!("s3://{bucket}/{key}")),
         bytes: Some(bytes),
         place: Place::Object(store.clone(), key),
     };

@@ -320,7 +320,7 @@ mod tests {
     fn due(load_store: &LoadStore) -> Next {
         let bounds = Bounds { batches: 9, rows: 999, bytes: 9999, worth: 999 };
         let now = load_store.inner.clock.steady();
-        load_store.with_open(|loads| plan::next(loads, now, &bounds, &Isolated::default()))
+        load_store.with_open(|loads| plan::next(loads, now, &bounds, &Isolated::default(), false))
     }
 
     #[tokio::test]

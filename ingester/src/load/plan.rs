@@ -49,6 +49,11 @@ impl Isolated {
     }
 }
 
+/// Whether its last attempt met something that time alone does not mend, so that the next most likely meets it too.
+fn will_fail(load: &Load) -> bool {
+    load.last_class().is_some_and(|class| class != ErrorClass::Passing)
+}
+
 /// When a load is due, if ever; it is not loaded before `until`.
 fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
@@ -62,12 +67,15 @@ fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
 /// The oldest batch that is due, and with it others that are due and written alike, as many as the bounds allow. `loads`
 /// come oldest first, each with the moment before which it is not loaded. One that waits for its retry does not hold back
 /// younger ones. Batches that are held back go as soon as one batch is due, which wakes Redshift anyway, or they have
-/// [`Bounds::worth`] rows together.
+/// [`Bounds::worth`] rows together. `others_first`: the step before failed because of its batch. Then batches that may succeed
+/// go first, if there are any: whoever writes to the bucket decides how many fail, and how old they are, and their retries
+/// may take all the time there is.
 pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
     bounds: &Bounds,
     isolated: &Isolated,
+    others_first: bool,
 ) -> Next {
     let mut earliest: Option<Steady> = None;
     let mut ready: Vec<&Load> = Vec::new();
@@ -85,6 +93,9 @@ pub(crate) fn next<'l>(
         ready.push(load);
     }
     if any_due || rows >= bounds.worth {
+        if others_first && ready.iter().any(|load| !will_fail(load)) {
+            ready.retain(|load| !will_fail(load));
+        }
         Next::Load(together(&ready, bounds, isolated))
     } else {
         Next::Wait(earliest)
@@ -157,7 +168,7 @@ mod tests {
             LoadState::Retrying { next, .. } => Some(steady(next)),
             _ => None,
         };
-        next(loads.iter().map(|load| (load, waits(load))), steady(now), &BOUNDS, isolated)
+        next(loads.iter().map(|load| (load, waits(load))), steady(now), &BOUNDS, isolated, false)
     }
 
     fn planned(loads: &[Load]) -> Next {
@@ -193,7 +204,7 @@ mod tests {
         let held = |loads: &[Load], also_due: Option<usize>| {
             let until = |n: usize| if also_due == Some(n) { now } else { soon };
             let loads = loads.iter().enumerate().map(|(n, load)| (load, Some(until(n))));
-            next(loads, now, &BOUNDS, &Isolated::default())
+            next(loads, now, &BOUNDS, &Isolated::default(), false)
         };
         let of = |rows| Load { rows, ..found() };
         let few = [of(20), of(29)];
@@ -233,6 +244,25 @@ mod tests {
         assert_eq!(planned(&bytes), these(&bytes, &[0, 1]));
         let large = [of(101, 1001), of(1, 1)];
         assert_eq!(planned(&large), these(&large, &[0]));
+    }
+
+    #[test]
+    fn however_many_batches_fail_on_one_that_may_succeed_goes_after_each() {
+        let own = |n| failed(if n % 2 == 0 { ErrorClass::Incomplete } else { ErrorClass::Configuration }, 9);
+        let mut loads: Vec<Load> = (0..1000).map(own).collect();
+        loads.extend([found(), failed(ErrorClass::Passing, 1)]);
+        let next = |others_first| {
+            let loads = loads.iter().map(|load| (load, None));
+            next(loads, steady(NOW), &BOUNDS, &Isolated::default(), others_first)
+        };
+        assert_eq!(next(false), these(&loads, &[0]));
+        assert_eq!(next(true), these(&loads, &[1000, 1001]));
+        loads.truncate(1000);
+        let loads_left = loads.iter().map(|load| (load, None));
+        assert_eq!(
+            super::next(loads_left, steady(NOW), &BOUNDS, &Isolated::default(), true),
+            these(&loads, &[0])
+        );
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Planner {
     bounds: Bounds,
     pub(super) isolated: Isolated,
     breaker: CircuitBreaker,
+    /// Whether the step before failed because of its batch.
+    others_first: bool,
     /// Where the state of the breaker is shown.
     reporter: Reporter,
     /// Failures after which one that should pass by itself needs an operator.
@@ -40,14 +42,16 @@ impl Planner {
             },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
+            others_first: false,
             reporter: services.activity.reporter(Component::Load),
             alert_after: config.alert_after,
             clock: services.clock.clone(),
         }
     }
 
-    pub(super) fn next(&self, now: Steady) -> Next {
-        self.load_store.with_open(|loads| plan::next(loads, now, &self.bounds, &self.isolated))
+    pub(super) fn next(&mut self, now: Steady) -> Next {
+        let others_first = std::mem::take(&mut self.others_first);
+        self.load_store.with_open(|loads| plan::next(loads, now, &self.bounds, &self.isolated, others_first))
     }
 
     /// Until when nothing may be tried, if loading is held up.
@@ -88,6 +92,7 @@ impl Planner {
         }
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
         let scope = self.breaker.failed(failure, alone, now.steady);
+        self.others_first = scope == Scope::Batch;
         let tried = met.iter().any(|(_, past, _)| past.tries > 0);
         if !tried && failure.class == ErrorClass::Passing && failure.pace == Pace::Usual {
             self.breaker.unreached(now.steady);
@@ -175,6 +180,7 @@ mod tests {
             bounds: Bounds { batches: 9, rows: 999, bytes: 9999, worth: 999 },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(Duration::from_secs(10), Duration::from_secs(600)),
+            others_first: false,
             alert_after: 5,
             clock: clock.clone(),
         };

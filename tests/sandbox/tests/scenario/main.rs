@@ -22,6 +22,7 @@ mod faults;
 mod flapping;
 mod forget;
 mod held_back;
+mod hostile;
 mod init;
 mod kills;
 mod ledger;

@@ -152,7 +152,7 @@ fn after_a_failed_fdatasync_the_next_start_reads_the_database_from_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (log, trace) = (dir.path().join("log"), dir.path().join("trace"));
     // The second life: the first one makes the files.
-    let calls = "fdatasync,pread64,read,fadvise64";
+    let calls = "fdatasync,preadv,read,fadvise64";
     assert!(traced(&log, &trace, calls, None).0);
     let database = format!("{}", log.join("sled").join("db").display());
     let drops = |trace: &Path| {
@@ -180,7 +180,7 @@ fn after_a_failed_fdatasync_the_next_start_reads_the_database_from_the_disk() {
         lines.position(|line| line.contains(what) && line.contains(&database)).unwrap()
     };
     assert!(
-        at("fdatasync(") < at("fadvise64(") && at("fadvise64(") < at("pread64("),
+        at("fdatasync(") < at("fadvise64(") && at("fadvise64(") < at("preadv("),
         "read before it was dropped"
     );
     traced(&log, &trace, calls, None);
@@ -193,11 +193,11 @@ fn a_disk_that_fails_as_the_log_is_opened_stops_the_start_before_anything_is_rea
     let (log, trace) = (dir.path().join("log"), dir.path().join("trace"));
     assert!(traced(&log, &trace, "fdatasync", None).0);
     // What failed behind a process that was killed is told to the first fdatasync of the next one.
-    let (well, said) = traced(&log, &trace, "fdatasync,pread64", Some("inject=fdatasync:error=EIO:when=1"));
+    let (well, said) = traced(&log, &trace, "fdatasync,preadv", Some("inject=fdatasync:error=EIO:when=1"));
     assert!(!well && !said.contains("accepted "), "{said}");
     let database = format!("{}", log.join("sled").join("db").display());
     let text = fs::read_to_string(&trace).unwrap();
-    assert!(!text.lines().any(|line| line.contains("pread64(") && line.contains(&database)), "{text}");
+    assert!(!text.lines().any(|line| line.contains("preadv(") && line.contains(&database)), "{text}");
     assert!(log.join("disk-error").exists());
     assert!(traced(&log, &trace, "fdatasync", None).0, "the next start goes on");
 }

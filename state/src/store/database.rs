@@ -13,6 +13,7 @@ use shared::json_fault::json_fault;
 use crate::failpoints::reached;
 use crate::store::accepted::Accepted;
 use crate::store::change::{Change, Table, whole_key};
+use crate::store::closing::Closing;
 use crate::store::error::{StoreError, guarded};
 use crate::store::label::{LABEL, Label};
 use crate::store::lock::Lock;
@@ -35,12 +36,15 @@ pub struct Store {
     pub(super) spare: Option<Arc<Spare>>,
     commits: Arc<AtomicU64>,
     turns: Turns,
+    /// Dropped after every other handle of the database.
+    _closing: Closing,
     /// None of a copy, which no other process knows. Dropped after everything else.
     lock: Option<Arc<Lock>>,
 }
 
 impl Store {
     pub(super) fn new(dir: &Path, db: sled::Db, lock: Option<Lock>) -> Result<Self, StoreError> {
+        let closing = Closing::new(dir, db.clone());
         let path = dir.join(paths::DATABASE);
         let file = File::options().read(true).write(true).open(&path).map_err(StoreError::at(&path))?;
         Ok(Self {
@@ -51,6 +55,7 @@ impl Store {
             spare: None,
             commits: Arc::default(),
             turns: Turns::default(),
+            _closing: closing,
             lock: lock.map(Arc::new),
         })
     }

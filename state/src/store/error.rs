@@ -80,6 +80,10 @@ pub(super) fn guarded<T>(
         }
         Ok(Err(error)) => format!("{doing}: {error}"),
         Ok(Ok(value)) => return Ok(value),
+        // As Rust itself ends a process whose memory has run out. What sled was doing is half done.
+        Err(panic) if panic.downcast_ref::<&str>().is_some_and(|why| why.contains("failed to allocate")) => {
+            std::process::abort()
+        }
         Err(_) => format!("{doing}: sled/db cannot be read"),
     };
     Err(StoreError::Damaged { dir: dir.to_owned(), what })

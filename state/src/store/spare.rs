@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use shared::lock::locked;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::store::closing::Closing;
 use crate::store::error::{StoreError, guarded};
 use crate::store::survey::SEGMENT;
 use crate::store::{disk_error, paths};
@@ -36,12 +37,12 @@ pub(super) struct Spare {
     /// Offsets of the segments that are empty since the opening, highest first.
     empty: Mutex<Vec<u64>>,
     /// A database that was opened to be read, which nobody else syncs: sled may still have something of its own to write.
-    to_sync: Option<sled::Db>,
+    to_sync: Option<(sled::Db, Closing)>,
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        let Some(db) = self.to_sync.take() else { return };
+        let Some((db, _)) = &self.to_sync else { return };
         let closed = guarded(&self.dir, "closing it", || db.flush()).and_then(|_| self.update());
         let Err(error) = closed else { return };
         if let StoreError::Io { path, error } = &error {
@@ -73,6 +74,7 @@ impl Spare {
                 _ => {}
             }
             let file = File::options().create_new(true).write(true).mode(0o600).open(&path)?;
+            let to_sync = to_sync.map(|db| (db.clone(), Closing::new(dir, db)));
             let (dir, snapshot, lowest) = (dir.to_owned(), snapshot(dir)?, empty.last().copied());
             let spare = Self { dir, file, database, snapshot, empty: Mutex::new(empty), to_sync };
             spare.write(lowest)?;

@@ -2,8 +2,8 @@
 //! refused, all of it is put back.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::store::lock;
@@ -51,13 +51,14 @@ impl Undo {
         if !self.put_back_database().map_err(|error| (self.dir.join("db"), error))? {
             return Ok(false);
         }
+        // A kill or a full disk leaves each of them whole, and sled's older snapshot at least as long as the newer one.
+        for (path, bytes) in &self.files {
+            put_back_file(path, bytes).map_err(|error| (path.clone(), error))?;
+        }
         for path in small_files(&self.dir).map_err(|error| (self.dir.clone(), error))? {
             if !self.files.iter().any(|(kept, _)| *kept == path) {
                 fs::remove_file(&path).map_err(|error| (path, error))?;
             }
-        }
-        for (path, bytes) in &self.files {
-            fs::write(path, bytes).map_err(|error| (path.clone(), error))?;
         }
         Ok(true)
     }
@@ -74,6 +75,18 @@ impl Undo {
         database.sync_all()?;
         Ok(true)
     }
+}
+
+fn put_back_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|now| now == bytes) {
+        return Ok(());
+    }
+    // The next opening removes one that a kill leaves.
+    let whole = path.with_added_extension("generating");
+    let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&whole)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&whole, path)
 }
 
 /// sled's files beside the database: its configuration and snapshots of its page table.

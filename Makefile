@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy scenario screenshots crash-test chaos fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy scenario screenshots crash-test io-faults chaos fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -66,6 +66,14 @@ scenario: prerequisites
 crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test $(TESTED) \
 		--test crash --test powercut --test bounds --test model --test replay -- --nocapture
+
+# Every call on the files of the log and of the load store goes wrong in every way, one in each run; then calls of the real
+# services, FAULTS_SEED=<number> draws others.
+io-faults: prerequisites
+	@.ci/prerequisites test
+	cargo build $(TESTED) --bins --test faults --test scenario
+	FAULTS_ALL=1 cargo test $(TESTED) --test faults -- --nocapture
+	FAULTS_ALL=1 cargo test $(TESTED) --test scenario -- --nocapture disk::
 
 # The fault campaign at length: everything the stand-ins can do wrong, and kills, on two producers and two ingesters for
 # CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.

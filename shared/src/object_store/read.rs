@@ -36,17 +36,34 @@ impl ObjectStore {
             return Err(self.too_large(key, &format!("{length} bytes"), limit));
         }
         let mut content = BytesMut::with_capacity(room(opened.length));
-        loop {
-            let chunk = opened.chunk().await?;
-            if chunk.is_empty() {
-                return Ok((content.freeze(), opened.etag));
+        let reading = async {
+            loop {
+                let chunk = opened.chunk().await?;
+                if chunk.is_empty() {
+                    return Ok(());
+                }
+                // The length is what the answer says, and not every answer says one.
+                if (content.len() + chunk.len()) as u64 > limit {
+                    return Err(self.too_large(key, "more", limit));
+                }
+                content.extend_from_slice(&chunk);
             }
-            // The length is what the answer says, and not every answer says one.
-            if (content.len() + chunk.len()) as u64 > limit {
-                return Err(self.too_large(key, "more", limit));
-            }
-            content.extend_from_slice(&chunk);
-        }
+        };
+        self.in_time(key, reading).await?;
+        Ok((content.freeze(), opened.etag))
+    }
+
+    /// Reads a body to its end within `s3.timeout`. The SDK's own limit is over with the head of the answer, and it takes a
+    /// byte a second for a body that goes on.
+    async fn in_time<T>(
+        &self,
+        key: &str,
+        reading: impl Future<Output = Result<T, ObjectStoreError>>,
+    ) -> Result<T, ObjectStoreError> {
+        tokio::time::timeout(self.timeout, reading).await.unwrap_or_else(|_| {
+            let reason = format!("{} sent only a part of it within s3.timeout", self.terms.address);
+            Err(self.error("GET", key, reason, ObjectStoreErrorKind::Passing))
+        })
     }
 
     /// The size of an object in bytes.
@@ -66,13 +83,17 @@ impl ObjectStore {
         }
         let mut opened = self.open(key, 0, None).await?;
         let mut hasher = crc32fast::Hasher::new();
-        loop {
-            let chunk = opened.chunk().await?;
-            if chunk.is_empty() {
-                return Ok(base64(&hasher.finalize().to_be_bytes()));
+        let reading = async {
+            loop {
+                let chunk = opened.chunk().await?;
+                if chunk.is_empty() {
+                    return Ok::<_, ObjectStoreError>(());
+                }
+                hasher.update(&chunk);
             }
-            hasher.update(&chunk);
-        }
+        };
+        self.in_time(key, reading).await?;
+        Ok(base64(&hasher.finalize().to_be_bytes()))
     }
 
     fn heading(&self, key: &str) -> HeadObjectFluentBuilder {

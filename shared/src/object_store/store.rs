@@ -1,6 +1,7 @@
 //! The bucket, the client that reaches it, and the errors of its requests.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
@@ -26,6 +27,8 @@ pub struct ObjectStore {
     reach: Arc<Mutex<Reach>>,
     pub(super) bucket: String,
     pub(super) terms: Arc<Terms>,
+    /// `s3.timeout`.
+    pub(super) timeout: Duration,
 }
 
 /// The client with the credential of now.
@@ -48,7 +51,7 @@ impl ObjectStore {
         let sdk = crate::aws::load(config).await;
         let terms = Arc::new(Terms::of(config));
         let reach = Arc::new(Mutex::new(Reach::new(config, &sdk)));
-        Self { reach, bucket: config.bucket.clone(), terms }
+        Self { reach, bucket: config.bucket.clone(), terms, timeout: config.timeout.0 }
     }
 
     /// Takes the credential of another client. The next request of each clone is signed with it.
@@ -69,7 +72,7 @@ impl ObjectStore {
     /// The same store, another bucket, which may belong to anybody.
     pub fn of_bucket(&self, bucket: &str) -> Self {
         let terms = Arc::new(Terms { owner: None, ..Terms::clone(&self.terms) });
-        Self { reach: self.reach.clone(), bucket: bucket.to_owned(), terms }
+        Self { reach: self.reach.clone(), bucket: bucket.to_owned(), terms, timeout: self.timeout }
     }
 
     pub(super) fn failed<E>(
@@ -164,7 +167,7 @@ pub(super) struct Terms {
     owner: Option<String>,
     archive: Option<(String, StorageClass)>,
     /// Where requests go.
-    address: String,
+    pub(super) address: String,
 }
 
 impl Terms {
@@ -259,7 +262,8 @@ mod tests {
             .build();
         let terms = Arc::new(Terms::of(&config.s3));
         let reach = Arc::new(Mutex::new(Reach::new(&config.s3, &sdk)));
-        let store = ObjectStore { reach, bucket: config.s3.bucket, terms };
+        let timeout = config.s3.timeout.0;
+        let store = ObjectStore { reach, bucket: config.s3.bucket, terms, timeout };
         store.get_at_most("k", 1).await.unwrap_err()
     }
 

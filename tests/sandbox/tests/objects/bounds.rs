@@ -1,4 +1,6 @@
-//! No object is read that is larger than what is expected of it, and no listing ends early.
+//! No object is read that is larger than what is expected of it, or for longer than its time, and no listing ends early.
+
+use std::time::{Duration, Instant};
 
 use ingester::{Folder, verify};
 use shared::ids::BatchId;
@@ -6,9 +8,11 @@ use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, ObjectStoreErrorKind, SMALL};
 use state::loads::ErrorClass;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
-use crate::config;
 use crate::store::Memory;
+use crate::{config, config_at};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_is_read_up_to_its_limit_whether_or_not_its_length_is_told() {
@@ -27,6 +31,35 @@ async fn an_object_is_read_up_to_its_limit_whether_or_not_its_length_is_told() {
     store.put("empty", "");
     assert!(objects.get_at_most("empty", 0).await.unwrap().is_empty());
     assert!(objects.get_at_most("missing", 9).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_byte_by_byte_is_not_waited_for_longer_than_a_request_may_take() {
+    let dir = TempDir::new().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\netag: \"x\"\r\n\r\n";
+                let mut sent = socket.write_all(head.as_bytes()).await;
+                // 20 seconds: fast enough for the SDK, which asks for a byte a second.
+                while sent.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    sent = socket.write_all(b"x").await;
+                }
+            });
+        }
+    });
+    let objects = ObjectStore::connect(&config_at(&dir, &endpoint, "timeout = \"1s\"", &[]).s3).await;
+    let begun = Instant::now();
+    for error in [objects.get("k").await.unwrap_err(), objects.crc32_of("k").await.unwrap_err()] {
+        assert_eq!(error.kind(), ObjectStoreErrorKind::Passing, "{error}");
+        let said = error.to_string();
+        assert!(said.contains(&format!("{endpoint} sent only a part of it within s3.timeout")), "{said}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

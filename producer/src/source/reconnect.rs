@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use shared::retry::Backoff;
+use shared::retry::{Backoff, NEIGHBOUR_MAX};
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A session that lasted so long after it had caught up was good: the connection reconnects at once.
@@ -81,7 +81,11 @@ impl ReconnectPolicy {
         }
         // Only the second short session in a row waits.
         let at_once = self.backoff.failures() == 0 && !session.end.is_damage();
-        let wait = self.backoff.failed();
+        let wait = match session.end {
+            // The network may be well again any moment, as when nobody can be reached.
+            End::Broken => self.backoff.failed_within(NEIGHBOUR_MAX),
+            _ => self.backoff.failed(),
+        };
         let away = if good { Duration::ZERO } else { self.stay_away(session, longest) };
         let away = if session.end == End::Exhausted { MAX_AWAY } else { away };
         match (at_once, away.is_zero()) {
@@ -174,6 +178,15 @@ mod tests {
         for _ in 0..10 {
             assert!(policy.session_ended(&broke(60, 60), NONE).is_none_or(|wait| wait <= seconds(1)));
         }
+    }
+
+    #[test]
+    fn a_network_that_cuts_each_session_is_tried_as_often_as_one_that_lets_nobody_through() {
+        let mut policy = ReconnectPolicy::new(seconds(60), true);
+        let mut waits = (0..20).filter_map(|_| policy.session_ended(&broke(1, 0), NONE));
+        assert!(waits.all(|wait| wait <= NEIGHBOUR_MAX));
+        let ended = Session { end: End::Complete, ..broke(1, 0) };
+        assert!(policy.session_ended(&ended, NONE).is_some_and(|wait| wait >= seconds(30)), "Adobe ends it");
     }
 
     #[test]

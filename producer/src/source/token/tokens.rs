@@ -18,7 +18,7 @@ use std::time::Duration;
 use shared::clock::{Clock, Steady};
 use shared::config::Adobe;
 use shared::human;
-use shared::retry::Backoff;
+use shared::retry::{Backoff, NEIGHBOUR_MAX, drawn};
 use shared::secret::Secret;
 use shared::shutdown::Shutdown;
 use tokio::sync::{Mutex, Notify, watch};
@@ -33,8 +33,6 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait when IMS refuses, or Livestream refuses what IMS issues: it needs an operator, and IMS counts requests.
 const MAX_WAIT: Duration = Duration::from_secs(300);
-/// Longest wait when IMS cannot be reached or is busy: it may be back any moment.
-const MAX_WAIT_UNAVAILABLE: Duration = Duration::from_secs(60);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Gets tokens, keeps the current one, and shares it. Clones are the same.
@@ -255,8 +253,29 @@ fn wait_after(error: &TokenError, wait: Duration) -> Duration {
     match error {
         TokenError::Unavailable { retry_after, .. } => {
             let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
-            wait.min(MAX_WAIT_UNAVAILABLE).max(asked)
+            // It may be back any moment.
+            wait.min(drawn(NEIGHBOUR_MAX)).max(asked)
         }
         TokenError::Refused { .. } | TokenError::NotAccepted => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ims_that_is_away_is_asked_as_often_as_any_neighbour_and_one_that_refuses_seldom() {
+        let away = |asked: Option<u64>| TokenError::Unavailable {
+            url: "https://ims.example/token".to_owned(),
+            reason: "connection refused".to_owned(),
+            retry_after: asked.map(Duration::from_secs),
+        };
+        let long = MAX_WAIT;
+        assert!(wait_after(&away(None), long) <= NEIGHBOUR_MAX);
+        assert_eq!(wait_after(&away(None), FIRST_WAIT), FIRST_WAIT);
+        assert_eq!(wait_after(&away(Some(90)), FIRST_WAIT), Duration::from_secs(90));
+        assert_eq!(wait_after(&away(Some(86_400)), long), MAX_RETRY_AFTER);
+        assert_eq!(wait_after(&TokenError::NotAccepted, long), long);
     }
 }

@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy scenario screenshots crash-test io-faults chaos fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy scenario screenshots crash-test io-faults chaos network fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -82,6 +82,13 @@ chaos: prerequisites
 	cargo build $(TESTED) --bins --test scenario
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test $(TESTED) \
 		--test scenario -- --nocapture chaos::
+
+# The network at length: random faults on the way to every neighbour for NETWORK_SECONDS; NETWORK_SEED=<number> repeats one.
+NETWORK_SECONDS ?= 1800
+network: prerequisites
+	cargo build $(TESTED) --bins --test scenario
+	NETWORK_SECONDS=$(NETWORK_SECONDS) $(if $(NETWORK_SEED),NETWORK_SEED=$(NETWORK_SEED)) cargo test $(TESTED) \
+		--test scenario -- --nocapture network::
 
 # Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
 # found stands in fuzz/artifacts.

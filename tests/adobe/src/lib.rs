@@ -104,6 +104,7 @@ pub struct Adobe {
     token_requests: Arc<AtomicU64>,
     ims: SocketAddr,
     front: SocketAddr,
+    stream: SocketAddr,
     servers: [JoinHandle<()>; 3],
 }
 
@@ -140,6 +141,7 @@ impl Adobe {
             bytes: Arc::default(),
             connection_rate: options.connection_rate,
             flapping: options.flapping,
+            redirect_to: Arc::new(Mutex::new(format!("http://{REDIRECT_HOST}:{}", stream.port()))),
         };
         let (at_front, at_stream) = (shared.clone(), shared.clone());
         let servers = [
@@ -147,10 +149,10 @@ impl Adobe {
                 let server = Arc::clone(&token_server);
                 async move { server.handle(request).await }
             }),
-            http::serve(front_listener, move |request| std::future::ready(at_front.front(&request, stream))),
+            http::serve(front_listener, move |request| std::future::ready(at_front.front(&request))),
             http::serve(stream_listener, move |request| std::future::ready(at_stream.stream(&request))),
         ];
-        Ok(Self { shared, token_requests, ims, front, servers })
+        Ok(Self { shared, token_requests, ims, front, stream, servers })
     }
 
     /// The OAuth server-to-server token endpoint.
@@ -177,6 +179,17 @@ impl Adobe {
         REDIRECT_HOST
     }
 
+    /// Where IMS, the front and the streaming host listen.
+    #[must_use]
+    pub fn addresses(&self) -> [SocketAddr; 3] {
+        [self.ims, self.front, self.stream]
+    }
+
+    /// From now on the front redirects to another port of the streaming host, which leads to the same.
+    pub fn redirect_to(&self, origin: &str) {
+        *self.shared.redirect_to.lock().unwrap_or_else(PoisonError::into_inner) = origin.to_owned();
+    }
+
     /// The oracle of what is sent.
     #[must_use]
     pub fn generator(&self) -> Generator {
@@ -192,6 +205,12 @@ impl Adobe {
     /// From now on, hits reach all connections in this order.
     pub fn deliver(&self, delivery: Delivery) {
         self.group().deliver(delivery.in_hits(self.shared.generator.plan()));
+    }
+
+    /// No more hits happen than until now. Says how many did.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.group().end_now(Instant::now())
     }
 
     /// The partition that brings a hit.

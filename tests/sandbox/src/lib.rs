@@ -7,6 +7,7 @@ mod cost;
 mod demo;
 pub mod iam;
 pub mod judge;
+pub mod network;
 pub mod s3;
 pub mod service;
 pub mod standins;

@@ -52,6 +52,7 @@ pub struct Service {
     name: &'static str,
     config: PathBuf,
     output: PathBuf,
+    env: Vec<(&'static str, PathBuf)>,
     child: Option<Child>,
     peak_rss: u64,
 }
@@ -62,9 +63,23 @@ impl Service {
     /// # Errors
     /// When it cannot be started.
     pub fn start(name: &'static str, config: &Path, logs: &Path) -> anyhow::Result<Self> {
+        Self::start_with(name, config, logs, &[])
+    }
+
+    /// The same with these variables.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_with(
+        name: &'static str,
+        config: &Path,
+        logs: &Path,
+        env: &[(&'static str, &Path)],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(logs)?;
-        let output = logs.join(format!("{name}.out"));
-        let mut service = Self { name, config: config.to_owned(), output, child: None, peak_rss: 0 };
+        let (config, output) = (config.to_owned(), logs.join(format!("{name}.out")));
+        let env = env.iter().map(|(variable, value)| (*variable, (*value).to_owned())).collect();
+        let mut service = Self { name, config, output, env, child: None, peak_rss: 0 };
         service.start_again()?;
         Ok(service)
     }
@@ -76,6 +91,7 @@ impl Service {
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         let out = File::options().create(true).append(true).open(&self.output)?;
         let child = command(self.name, &["run"], &self.config)?
+            .envs(self.env.iter().map(|(variable, value)| (variable, value)))
             .stdout(out.try_clone()?)
             .stderr(out)
             // Ctrl-C in the terminal is for the one who runs the sandbox.

@@ -2,7 +2,6 @@
 //! libraries drop `Authorization` on the way from one to the other, which is why there are two.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -42,11 +41,13 @@ pub(crate) struct Shared {
     pub(crate) connection_rate: Option<u64>,
     /// After how long the last of all connections is cut.
     pub(crate) flapping: Option<Duration>,
+    /// Scheme, host and port that the front redirects to.
+    pub(crate) redirect_to: Arc<Mutex<String>>,
 }
 
 impl Shared {
     /// The front: check, then redirect with the query kept.
-    pub(crate) fn front<B>(&self, request: &Request<B>, stream: SocketAddr) -> Answer {
+    pub(crate) fn front<B>(&self, request: &Request<B>) -> Answer {
         match self.faults.take_at(Door::Front) {
             Some(Fault::Refuse { status, body, .. }) => return scripted(status, body),
             Some(Fault::RedirectTo(url)) => return redirect(&url),
@@ -56,7 +57,10 @@ impl Shared {
         match self.account.admit(request) {
             Ok(_) => {
                 let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-                redirect(&format!("http://{REDIRECT_HOST}:{}{path}", stream.port()))
+                redirect(&format!(
+                    "{}{path}",
+                    self.redirect_to.lock().unwrap_or_else(PoisonError::into_inner)
+                ))
             }
             Err(refused) => refuse(&refused),
         }

@@ -217,6 +217,14 @@ impl Group {
         self.clock.min(self.hits)
     }
 
+    /// What has not happened never does.
+    pub(crate) fn end_now(&mut self, now: Instant) -> u64 {
+        self.hits = self.head(now);
+        // What a live connection is about to write may lie behind the end.
+        self.epoch += 1;
+        self.hits
+    }
+
     /// The index this connection comes to next.
     pub(crate) fn position(&self, member: u64) -> u64 {
         let mask = self.mask_of(member).unwrap_or(Mask::MAX);

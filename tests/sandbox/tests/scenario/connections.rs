@@ -1,54 +1,18 @@
 //! How the ingester gets into Redshift: TLS that checks chain and host name, and the ways to log in.
 
-use std::net::IpAddr;
 use std::process::Output;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd,
-};
 use redshift::{Ask, Entered, Fault, Kind};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sandbox::config::Shape;
 use sandbox::iam::{Iam, NAME, PASSWORD_MARK};
 use sandbox::judge::files_below;
+use sandbox::network::Authority;
 use sandbox::s3::SECRET_KEY;
 use sandbox::service;
 use sandbox::standins::{PASSWORD, USER};
 
 use crate::world::{World, assert_clean};
-
-/// An authority of our own, and servers' certificates it signs.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn server(&self, names: &[&str], until_year: i32) -> Arc<ServerConfig> {
-        let mut params = CertificateParams::new(vec![]).unwrap();
-        for name in names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName((*name).try_into().unwrap()),
-            });
-        }
-        params.not_after = date_time_ymd(until_year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap())
-    }
-}
 
 fn short() -> Shape {
     Shape { records_per_file: 100, files_per_batch: 2, ..Shape::default() }
@@ -77,7 +41,7 @@ impl World {
 
     fn trust(&self, authority: &Authority) -> String {
         let file = self.path("ca.pem");
-        std::fs::write(&file, authority.0.pem()).unwrap();
+        std::fs::write(&file, authority.pem()).unwrap();
         format!("ca_file = \"{}\"", file.display())
     }
 
@@ -110,8 +74,8 @@ const LOCALHOST: &str = "host = \"localhost\"";
 async fn with_the_right_authority_and_name_batches_are_loaded_and_cancelled_over_tls_only() {
     let world = World::new(600, &short()).await;
     let door = world.standins.redshift.door().clone();
-    let authority = Authority::new("ours");
-    door.set_tls(Some(authority.server(&["localhost", "127.0.0.1"], 2100)));
+    let authority = Authority::new("ours").unwrap();
+    door.set_tls(Some(authority.server(&["localhost", "127.0.0.1"], 2100).unwrap()));
     let plain = world.check();
     let said = String::from_utf8_lossy(&plain.stdout);
     assert!(plain.status.code() == Some(78) && said.contains("set redshift.tls = \"verify-full\""), "{said}");
@@ -147,20 +111,20 @@ async fn with_the_right_authority_and_name_batches_are_loaded_and_cancelled_over
 async fn a_server_that_cannot_prove_who_it_is_is_sent_no_password() {
     let world = World::new(10, &short()).await;
     let door = world.standins.redshift.door().clone();
-    let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
+    let (authority, stranger) = (Authority::new("ours").unwrap(), Authority::new("a stranger's").unwrap());
     world.redshift(&[&world.trust(&authority), VERIFY, LOCALHOST]);
 
     for (tls, expected) in [
         (
-            Some(stranger.server(&["localhost"], 2100)),
+            Some(stranger.server(&["localhost"], 2100).unwrap()),
             ["UnknownIssuer", "name in redshift.ca_file the authority"],
         ),
         (
-            Some(authority.server(&["example.com"], 2100)),
+            Some(authority.server(&["example.com"], 2100).unwrap()),
             ["not valid for name", "write in redshift.host a name"],
         ),
         (
-            Some(authority.server(&["localhost"], 2020)),
+            Some(authority.server(&["localhost"], 2020).unwrap()),
             ["expired", "renew the certificate of the server at redshift.host"],
         ),
         (
@@ -181,7 +145,7 @@ async fn a_server_that_cannot_prove_who_it_is_is_sent_no_password() {
     }
     // The system's authorities know nothing of ours.
     world.redshift(&["ca_file = \"\""]);
-    door.set_tls(Some(authority.server(&["localhost"], 2100)));
+    door.set_tls(Some(authority.server(&["localhost"], 2100).unwrap()));
     world.assert_check_fails(&["UnknownIssuer", "redshift.ca_file"]);
     for (content, expected) in
         [("", "holds no certificate"), ("-----BEGIN CERTIFICATE-----\n!\n", "redshift.ca_file: ")]
@@ -330,8 +294,8 @@ async fn what_aws_refuses_is_told_with_what_to_do_and_what_passes_is_tried_again
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_given_out_is_ever_logged_even_at_trace_level() {
     let world = World::new(300, &short()).await;
-    let authority = Authority::new("ours");
-    world.standins.redshift.door().set_tls(Some(authority.server(&["localhost"], 2100)));
+    let authority = Authority::new("ours").unwrap();
+    world.standins.redshift.door().set_tls(Some(authority.server(&["localhost"], 2100).unwrap()));
     for (auth, name) in [("iam", "cluster"), ("serverless", "workgroup")] {
         let user = if auth == "iam" { format!("user = \"{USER}\"") } else { "user = \"\"".to_owned() };
         let lines = [&world.trust(&authority), VERIFY, LOCALHOST, &format!("{name} = \"{NAME}\""), &user];

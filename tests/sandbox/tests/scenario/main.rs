@@ -29,6 +29,7 @@ mod ledger;
 mod many;
 mod mending;
 mod messages;
+mod network;
 mod night;
 mod notify;
 mod operation;

@@ -4,4 +4,7 @@
 #[path = "../check.rs"]
 mod check;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| check::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    check::check(input);
+    fuzz::tried(input);
+});

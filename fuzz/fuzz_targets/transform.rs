@@ -14,4 +14,5 @@ libfuzzer_sys::fuzz_target!(|line: &[u8]| {
     CHECKER.with_borrow_mut(|checker| {
         checker.line(line).unwrap_or_else(|fault| panic!("{fault:#}"));
     });
+    fuzz::tried(line);
 });

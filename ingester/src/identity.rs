@@ -64,13 +64,13 @@ impl From<ObjectStoreError> for NotOurs {
 
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct PipelineObject {
-    format: u32,
-    pipeline: String,
+pub(crate) struct PipelineObject {
+    pub(crate) format: u32,
+    pub(crate) pipeline: String,
     /// Table and ledger are for people.
-    table: String,
-    ledger: String,
-    made: DateTime<Utc>,
+    pub(crate) table: String,
+    pub(crate) ledger: String,
+    pub(crate) made: DateTime<Utc>,
 }
 
 /// What a pipeline owns, by its configuration. Clones share one client of S3.
@@ -216,7 +216,7 @@ fn same_table(theirs: &str, table: &str, ledger: &str) -> Result<(), NotOurs> {
 }
 
 /// Fails unless the object at `place` names our pipeline.
-fn compare(place: &str, json: &[u8], ours: &PipelineObject) -> Result<(), NotOurs> {
+pub(crate) fn compare(place: &str, json: &[u8], ours: &PipelineObject) -> Result<(), NotOurs> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,

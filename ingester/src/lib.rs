@@ -35,6 +35,8 @@ mod identity;
 mod redshift;
 mod sought;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 
 pub use cli::Cli;
 

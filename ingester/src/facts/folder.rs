@@ -184,7 +184,7 @@ fn compare<'s>(seal: &'s Seal, folder: &str, objects: &[Object]) -> Compared<'s>
 }
 
 /// COPY reads what the manifest names, so it must name the sealed files, each once, and nothing else.
-fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Option<String> {
+pub(crate) fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Option<String> {
     let keys: Vec<String> = seal.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
     let wanted = Manifest::of(bucket, keys.iter().map(String::as_str));
     let same = serde_json::from_slice::<Manifest>(json).is_ok_and(|manifest| manifest == wanted);

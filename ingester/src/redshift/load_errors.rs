@@ -91,7 +91,7 @@ pub(super) async fn first(server: &impl Server, target: &Target, batch: BatchId)
     None
 }
 
-fn describe(folder: &str, row: Row<'_>) -> Option<String> {
+pub(crate) fn describe(folder: &str, row: Row<'_>) -> Option<String> {
     let file = row.trimmed(0)?;
     let text = |column| row.trimmed(column).unwrap_or("?");
     Some(format!(
@@ -159,7 +159,7 @@ impl Before {
     }
 }
 
-fn report(row: Row<'_>) -> Option<Report> {
+pub(crate) fn report(row: Row<'_>) -> Option<Report> {
     let text = |column| row.trimmed(column).filter(|text| !text.is_empty());
     Some(Report {
         file: text(0)?.to_owned(),
@@ -205,7 +205,7 @@ pub(super) async fn short(
     blame(target, parts, &read)
 }
 
-fn lines(rows: &Rows) -> HashMap<String, u64> {
+pub(crate) fn lines(rows: &Rows) -> HashMap<String, u64> {
     rows.read(|row| Some((row.trimmed(0)?.to_owned(), row.get(1)?))).into_iter().collect()
 }
 

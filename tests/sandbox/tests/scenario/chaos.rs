@@ -1,10 +1,14 @@
 //! The fault campaign: two producers of one stream, each with a log of its own, and two ingesters run while everything
-//! goes wrong that the stand-ins can do, by a seed; then the faults stop, all settles, and the judge looks from outside.
+//! goes wrong that the stand-ins can do, by a seed, and operators do what they do; then the faults stop, all settles, and the
+//! judge looks from outside. A campaign of ten minutes or more fails when it did not meet every kind of fault and every
+//! rare way through the code ([`met`]).
 //!
 //! `CHAOS_SECONDS` says how long (two minutes if not given), `CHAOS_SEED` what happens. Time is real, so the same seed
 //! repeats the script and not every interleaving.
 
-mod script;
+mod met;
+mod operator;
+pub(crate) mod script;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -18,15 +22,19 @@ use sandbox::s3::{BUCKET, S3};
 use sandbox::service::{Service, tail};
 
 use crate::world::{STOP, World, options};
+use operator::Operator;
 
 /// Hits a second, by the clock.
 const RATE: u64 = 200;
 const PRODUCERS: [&str; 2] = ["producer-a", "producer-b"];
+const INGESTERS: [&str; 2] = ["ingester-a", "ingester-b"];
 /// What Adobe holds for a producer that comes back: more than it can be away.
 const HELD: u64 = 60 * RATE;
 /// Longest time from the last fault until everything is settled, of a short campaign. A long one may have left more: there
 /// is hardly a batch without a refused row, so each is loaded alone and searched, on a machine that may be busy.
 const SETTLE: Duration = Duration::from_secs(300);
+/// A campaign of so many seconds meets everything.
+const LONG: u64 = 600;
 /// Of the hits, at least this share in 1,000 is refused by the narrow column.
 const REFUSED_PER_MILLE: u64 = 2;
 
@@ -49,6 +57,8 @@ async fn whatever_goes_wrong_nothing_is_lost_or_doubled_and_every_count_adds_up(
                  lost={lost} doubled={doubled}; every batch adds up\nagain: {again}"
             );
             assert_eq!(sent, loaded + quarantined + filtered);
+            let missing = campaign.missing();
+            assert!(seconds < LONG || missing.is_empty(), "never met: {missing:?}\nagain: {again}");
             campaign.world.forget();
         }
         Ok(verdict) => panic!("{verdict:#?}\nits files: {}\nagain: {again}", dir.display()),
@@ -66,6 +76,7 @@ struct Campaign {
     disturbed: BTreeMap<String, u64>,
     /// Faults told to Adobe.
     adobe: BTreeMap<String, u64>,
+    operator: Operator,
     batches: i64,
     loaders: i64,
     settled: Duration,
@@ -84,7 +95,9 @@ impl Campaign {
         let serializable = seed % 2 == 1;
         world.standins.redshift.ways().set_serializable(serializable);
         let producers = PRODUCERS.map(|name| world.start_another("producer", name)).into();
-        let ingesters = ["ingester-a", "ingester-b"].map(|name| world.start_ingester(name)).into();
+        let ingesters = INGESTERS.map(|name| world.start_ingester(name)).into();
+        let names = PRODUCERS.iter().chain(&INGESTERS);
+        let operator = Operator::new(names.map(|name| world.path(&format!("{name}.toml"))).collect());
         let random = Rng::with_seed(seed);
         let (disturbed, adobe) = (BTreeMap::new(), BTreeMap::new());
         let settled = Duration::ZERO;
@@ -96,6 +109,7 @@ impl Campaign {
             ingesters,
             disturbed,
             adobe,
+            operator,
             batches: 0,
             loaders: 0,
             settled,
@@ -108,11 +122,15 @@ impl Campaign {
             tokio::time::sleep(Duration::from_millis(self.random.u64(50..700))).await;
             self.look()?;
             match self.random.u32(..100) {
-                0..40 => script::redshift(&mut self.random, &self.world.standins.redshift),
-                40..75 => script::s3(&mut self.random, &self.world.standins.s3),
-                75..85 => script::adobe(&mut self.random, &self.world.standins.adobe, RATE, &mut self.adobe),
-                85..94 => self.kill().await?,
-                94..98 => self.stop_for_a_while().await?,
+                0..38 => script::redshift(&mut self.random, &self.world.standins.redshift),
+                38..70 => script::s3(&mut self.random, &self.world.standins.s3),
+                70..80 => script::adobe(&mut self.random, &self.world.standins.adobe, RATE, &mut self.adobe),
+                80..88 => self.kill().await?,
+                88..92 => self.stop_for_a_while().await?,
+                92..98 => {
+                    let services = self.producers.iter_mut().chain(&mut self.ingesters).collect();
+                    self.operator.act(&mut self.random, &self.world, services).await?;
+                }
                 // What comes through meanwhile is what the next faults strike.
                 _ => tokio::time::sleep(Duration::from_secs(3)).await,
             }
@@ -192,6 +210,7 @@ impl Campaign {
         self.world.standins.adobe.faults().clear();
         self.s3().faults().clear();
         self.redshift().faults().clear();
+        self.operator.end().await?;
         let hits = self.world.standins.adobe.generator().plan().hits;
         let wanted = self.world.wanted();
         loop {
@@ -232,20 +251,42 @@ impl Campaign {
         Ok(verdict)
     }
 
+    /// How often each kind of fault struck, and each thing was done.
+    fn struck(&self) -> [(&'static str, BTreeMap<String, u64>); 5] {
+        [
+            ("Redshift", self.redshift().faults().struck()),
+            ("S3", self.s3().faults().struck()),
+            ("Adobe", self.adobe.clone()),
+            ("services", self.disturbed.clone()),
+            ("operators", self.operator.done.clone()),
+        ]
+    }
+
+    /// What was never met.
+    fn missing(&self) -> Vec<String> {
+        let struck = self.struck().into_iter().flat_map(|(_, counts)| counts).collect();
+        met::missing(&struck, &self.rare())
+    }
+
+    /// How often each rare way was gone.
+    fn rare(&self) -> BTreeMap<&'static str, usize> {
+        let name = |service: &'static str, name: &str| self.world.path(&format!("logs-{name}/{service}.out"));
+        let producers = PRODUCERS.iter().map(|producer| name("producer", producer));
+        met::rare(producers.chain(INGESTERS.iter().map(|ingester| name("ingester", ingester))))
+    }
+
     /// What was survived.
     fn describe(&self) -> String {
         let mut lines = Vec::new();
         let mut all = 0;
-        let mut section = |name: &str, counts: &BTreeMap<String, u64>| {
+        for (name, counts) in self.struck() {
             let sum: u64 = counts.values().sum();
             all += sum;
             lines.push(format!("{name} ({sum}):"));
             lines.extend(counts.iter().map(|(what, times)| format!("  {times:>5} {what}")));
-        };
-        section("Redshift", &self.redshift().faults().struck());
-        section("S3", &self.s3().faults().struck());
-        section("Adobe", &self.adobe);
-        section("services", &self.disturbed);
+        }
+        lines.push("rare ways, by what the services said:".to_owned());
+        lines.extend(self.rare().iter().map(|(what, times)| format!("  {times:>5} {what}")));
         let level = if self.serializable { "serializable" } else { "snapshot" };
         let (conflicts, requests) = (self.redshift().faults().conflicts(), self.s3().requests().total());
         lines.push(format!(
@@ -262,7 +303,8 @@ impl Campaign {
 
 /// Waits that fit a campaign of minutes; a batch waits whole only if nearly all of it is refused.
 fn configure(text: &str) -> String {
-    text.replace("[adobe]\n", "[adobe]\nmax_connections = 2\nidle_timeout = \"3s\"\nretry_max = \"2s\"\n")
+    operator::with_schema(text)
+        .replace("[adobe]\n", "[adobe]\nmax_connections = 2\nidle_timeout = \"3s\"\nretry_max = \"2s\"\n")
         .replace("[s3]\n", "[s3]\ntimeout = \"5s\"\n")
         .replace("retry_max = \"10s\"", "retry_first = \"200ms\"\nretry_max = \"5s\"")
         .replace("[redshift]\n", "[redshift]\nlock_timeout = \"20s\"\nstatement_timeout = \"90s\"\n")

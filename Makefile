@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy scenario screenshots crash-test io-faults chaos network fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos network soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -33,7 +33,9 @@ test: prerequisites
 	.ci/build-times "programs" cargo build $(TESTED) --bins
 	.ci/build-times "tests" cargo build $(TESTED) --bins --tests
 	.ci/check-units
-	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED)
+	rm -f $(STATEMENTS)
+	SANDBOX_STATEMENTS=$(STATEMENTS) RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED)
+	@$(MAKE) --no-print-directory check-sql
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
 # Lints the template of the AWS side, and compares it with the policies of deploy/.
@@ -47,6 +49,36 @@ $(LINT)/ready: .ci/check-cloudformation.txt
 	@rm -rf $(LINT)
 	python3 -m venv $(LINT)
 	$(LINT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+# Tools that nobody here wrote: sqlglot parses every kind of statement that Redshift's stand-in was sent by all scenarios, and
+# the whole way runs on the S3 of moto. `make test` has the first of both; STATEMENTS is what its scenarios recorded.
+INDEPENDENT = target/independent
+STATEMENTS = $(CURDIR)/target/statements
+independent: prerequisites $(INDEPENDENT)/ready
+	@.ci/prerequisites test
+	cargo build $(TESTED) --bins --test scenario
+	MOTO_PYTHON=$(CURDIR)/$(INDEPENDENT)/bin/python cargo test $(TESTED) --test scenario -- --ignored --nocapture independent::
+	rm -f $(STATEMENTS)
+	SANDBOX_STATEMENTS=$(STATEMENTS) RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED) --test scenario
+	$(MAKE) --no-print-directory check-sql
+
+$(INDEPENDENT)/ready: .ci/check-independent.txt
+	@.ci/prerequisites test
+	@rm -rf $(INDEPENDENT)
+	python3 -m venv $(INDEPENDENT)
+	$(INDEPENDENT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
+SQL = target/check-sql
+check-sql: $(SQL)/ready
+	$(SQL)/bin/python .ci/check-sql.py $(STATEMENTS)
+
+$(SQL)/ready: .ci/check-sql.txt
+	@.ci/prerequisites test
+	@rm -rf $(SQL)
+	python3 -m venv $(SQL)
+	$(SQL)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
 # The pictures of README.md and docs/OPERATIONS.md, made of services that run for twelve minutes against the stand-ins.
@@ -90,19 +122,20 @@ network: prerequisites
 	NETWORK_SECONDS=$(NETWORK_SECONDS) $(if $(NETWORK_SEED),NETWORK_SEED=$(NETWORK_SEED)) cargo test $(TESTED) \
 		--test scenario -- --nocapture network::
 
-# Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
-# found stands in fuzz/artifacts.
-FUZZ_SECONDS ?= 60
-FUZZ = cargo +nightly fuzz run --sanitizer none
-FUZZ_ARGS = -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
-fuzz:
-	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
-	@command -v cargo-fuzz >/dev/null 2>&1 || { echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
-	@cp Cargo.lock fuzz/Cargo.lock
-	@mkdir -p fuzz/found/rows fuzz/found/transform
-	@split -l 1 tests/reference/corpus/lines.ndjson fuzz/found/transform/line-
-	$(FUZZ) rows fuzz/found/rows fuzz/corpus/rows $(FUZZ_ARGS)
-	$(FUZZ) transform fuzz/found/transform $(FUZZ_ARGS)
+# One piece of the soak: 2,000 hits/s and a fault a minute for SOAK_SECONDS. Adds it to docs/soak.csv, and draws all pieces.
+SOAK_SECONDS ?= 28800
+soak: prerequisites
+	cargo build $(TESTED) --bins --test scenario
+	SOAK_SECONDS=$(SOAK_SECONDS) $(if $(SOAK_SEED),SOAK_SEED=$(SOAK_SEED)) cargo test $(TESTED) --test scenario -- \
+		--ignored --nocapture soak:: > target/soak.log; sed -n '/ hours in /,/not yet loaded/p' target/soak.log | .ci/paste docs/TESTING.md soak
+
+# Under libFuzzer, until each check has tried FUZZ_BYTES: stream to rows, JSON to row, seals and other objects, questions on the
+# socket, configurations, tables of load errors, splitting of CSV, files. CHECKS names some of them. Writes what they did into
+# docs/TESTING.md when all ran. What is found stands in fuzz/artifacts.
+FUZZ_BYTES ?= 1000000000
+CHECKS ?=
+fuzz: prerequisites
+	.ci/fuzz $(FUZZ_BYTES) $(CHECKS) | tee /dev/stderr $(if $(CHECKS),>/dev/null,| .ci/paste docs/TESTING.md fuzz)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

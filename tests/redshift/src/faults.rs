@@ -5,6 +5,8 @@
 //! that matches it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::errors::{SqlError, Where};
+use crate::recorder::Recorder;
 
 /// What a statement does, as far as faults care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -162,6 +165,7 @@ struct State {
     cancels: u64,
     /// Sessions that stand still and nobody was told of.
     held: VecDeque<i32>,
+    recorder: Option<Recorder>,
 }
 
 /// The faults to come and the statements that went by. Clones share both.
@@ -258,8 +262,23 @@ impl Faults {
         self.state().statements.clear();
     }
 
+    /// Writes every kind of statement from now on to this file, behind what others wrote: one JSON string a line.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn record(&self, path: &Path) -> io::Result<()> {
+        self.state().recorder = Some(Recorder::to(path)?);
+        Ok(())
+    }
+
+    #[allow(clippy::panic, reason = "a record with a hole would prove nothing")]
     pub(crate) fn saw(&self, pid: i32, kind: Kind, sql: &str) {
         let mut state = self.state();
+        if let Some(recorder) = &mut state.recorder
+            && let Err(error) = recorder.note(sql)
+        {
+            panic!("a statement cannot be recorded: {error}");
+        }
         state.statements.push(Seen { pid, kind, sql: sql.to_owned(), at: Instant::now() });
         let waiting = std::mem::take(&mut state.aimed);
         for (nth, text, fault) in waiting {

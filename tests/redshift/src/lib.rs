@@ -14,6 +14,7 @@ mod faults;
 mod judge;
 mod layout;
 mod postgres;
+mod recorder;
 mod relayout;
 mod rewrite;
 mod s3;

@@ -23,6 +23,9 @@ pub const CLIENT_ID: &str = "client-id";
 /// Its secret.
 pub const CLIENT_SECRET: &str = "client-secret-that-must-not-print";
 
+/// Environment variable: the file that keeps what Redshift was asked, for `make independent`.
+const STATEMENTS: &str = "SANDBOX_STATEMENTS";
+
 /// The running stand-ins.
 pub struct Standins {
     /// IMS and Livestream.
@@ -116,6 +119,9 @@ pub async fn redshift(dir: &Path, s3: &str) -> anyhow::Result<Redshift> {
     })
     .await?;
     warehouse.ways().attach_role(ROLE);
+    if let Some(file) = std::env::var_os(STATEMENTS) {
+        warehouse.faults().record(Path::new(&file))?;
+    }
     Ok(warehouse)
 }
 

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use adobe::Options;
@@ -111,7 +112,20 @@ pub(crate) fn get(at: SocketAddr, path: &str) -> String {
     answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
 }
 
-/// The metrics of a service.
+/// The metrics of a service, which promtool takes as they are; nothing if it does not answer.
 pub(crate) fn metrics(at: SocketAddr) -> String {
-    get(at, "/metrics")
+    let page = get(at, "/metrics");
+    if !page.is_empty() {
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+        let output = promtool.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}\n{page}", String::from_utf8_lossy(&output.stderr));
+    }
+    page
 }

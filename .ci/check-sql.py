@@ -1,0 +1,62 @@
+"""Reads statements, one JSON string a line, and parses each with sqlglot as Redshift's.
+
+A statement that sqlglot refuses, or passes through without having understood it, is an error, unless ACCEPTED names it.
+"""
+
+import collections
+import json
+import logging
+import sys
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+# How a statement begins that sqlglot 30 passes through as words, and why Redshift takes it nevertheless.
+ACCEPTED = {}
+
+
+class Warnings(logging.Handler):
+    """sqlglot says by a warning that it falls back to words."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = None
+
+    def emit(self, record):
+        self.last = record.getMessage()
+
+
+def main(path):
+    warnings = Warnings()
+    log = logging.getLogger("sqlglot")
+    log.handlers, log.propagate = [warnings], False
+    parsed, accepted, faults, met = collections.Counter(), collections.Counter(), 0, set()
+    with open(path, encoding="utf-8") as lines:
+        statements = {json.loads(line) for line in lines}
+    for statement in sorted(statements):
+        warnings.last = None
+        try:
+            trees = [tree for tree in sqlglot.parse(statement, dialect="redshift") if tree is not None]
+            words = [tree for tree in trees if isinstance(tree, exp.Command)]
+            how = "it is taken as words" if words or warnings.last else None
+        except SqlglotError as error:
+            trees, how = [], str(error)
+        begin = next((begin for begin in ACCEPTED if statement.startswith(begin)), None)
+        if how is None:
+            parsed.update(tree.key for tree in trees)
+        elif begin is not None:
+            accepted[begin] += 1
+            met.add(begin)
+        else:
+            faults += 1
+            print(f"{how}\n    {statement[:1000]}", file=sys.stderr)
+    for begin in ACCEPTED.keys() - met:
+        faults += 1
+        print(f"accepted, and never met: {begin}", file=sys.stderr)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in parsed.most_common())
+    print(f"{len(statements)} statements: {kinds}; taken as words and accepted: {dict(accepted)}")
+    return 1 if faults or not statements else 0
+
+
+sys.exit(main(sys.argv[1]))

@@ -7,9 +7,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
-use shared::clock::Clock;
+use shared::clock::{Clock, Moment};
 use shared::human;
 use shared::lock::locked;
 
@@ -18,6 +18,8 @@ use crate::status::configuration::{ConfigurationStatus, FailedReload};
 
 /// Characters of a reason to keep.
 const REASON_CHARS: usize = 1_000;
+/// Both clocks run a little differently. A larger difference is that somebody has set the wall clock.
+const SET: TimeDelta = TimeDelta::seconds(1);
 
 /// A component of a service, by its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -122,7 +124,37 @@ pub struct Activity {
 }
 
 /// The step under way, and what keeps the component from its work.
-type State = (Option<Step>, Option<Failing>);
+type State = (Option<Dated<Step>>, Option<Dated<Failing>>);
+
+/// With the moment it began: how long it lasts follows the steady clock, so that an outage is told in time although somebody
+/// sets the wall clock.
+#[derive(Debug, Clone)]
+struct Dated<T> {
+    what: T,
+    began: Moment,
+}
+
+impl<T> Dated<T> {
+    /// Since when it lasts, by what the wall clock shows now.
+    fn since(&self, now: Moment) -> DateTime<Utc> {
+        let lasts = self.began.steady.until(now.steady);
+        let shown = now.wall - self.began.wall;
+        let is_set = (shown - TimeDelta::from_std(lasts).unwrap_or_default()).abs() > SET;
+        if is_set { now.wall - lasts } else { self.began.wall }
+    }
+}
+
+impl Dated<Step> {
+    fn shown(&self, now: Moment) -> Step {
+        Step { since: self.since(now), ..self.what.clone() }
+    }
+}
+
+impl Dated<Failing> {
+    fn shown(&self, now: Moment) -> Failing {
+        Failing { since: self.since(now), ..self.what.clone() }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -155,8 +187,15 @@ impl Activity {
     /// Every component that has reported something, in the order of the data.
     #[must_use]
     pub fn components(&self) -> Vec<ComponentStatus> {
-        let status = |(&(component, number), (step, failing)): (&_, &(Option<Step>, Option<Failing>))| {
-            ComponentStatus { component, number, step: step.clone(), failing: failing.clone() }
+        let now = self.clock.now();
+        let status = |(&(component, number), (step, failing)): (&_, &State)| {
+            let step = step.as_ref().map(|step| step.shown(now));
+            ComponentStatus {
+                component,
+                number,
+                step,
+                failing: failing.as_ref().map(|failing| failing.shown(now)),
+            }
         };
         self.inner().components.iter().map(status).collect()
     }
@@ -220,15 +259,18 @@ pub struct Reporter {
 impl Reporter {
     /// A step begins. The failures so far stand until one succeeds.
     pub fn begins(&self, what: impl Into<String>) {
-        let step = Step { what: what.into(), since: self.activity.clock.wall(), waits_for: None };
-        self.update(|current, _, _| *current = Some(step));
+        self.step(what.into(), None);
     }
 
     /// A step begins that ends with an answer of `whom`, such as a statement.
     pub fn asks(&self, whom: &str, what: impl Into<String>) {
-        let since = self.activity.clock.wall();
-        let step = Step { what: what.into(), since, waits_for: Some(whom.to_owned()) };
-        self.update(|current, _, _| *current = Some(step));
+        self.step(what.into(), Some(whom.to_owned()));
+    }
+
+    fn step(&self, what: String, waits_for: Option<String>) {
+        let began = self.activity.clock.now();
+        let what = Step { what, since: began.wall, waits_for };
+        self.update(|current, _, _| *current = Some(Dated { what, began }));
     }
 
     /// The step is over; nothing is under way.
@@ -244,15 +286,16 @@ impl Reporter {
     /// What was tried has failed, and is tried again after `wait`; None: when somebody else acts. `class` is one of a
     /// few short words, since metrics are labelled with it.
     pub fn failed(&self, class: &str, why: &dyn fmt::Display, wait: Option<Duration>) {
-        let now = self.activity.clock.wall();
+        let now = self.activity.clock.now();
         let why = human::line(&why.to_string(), REASON_CHARS);
-        let next = wait.and_then(|wait| now.checked_add_signed(chrono::TimeDelta::from_std(wait).ok()?));
+        let next = wait.and_then(|wait| now.wall.checked_add_signed(TimeDelta::from_std(wait).ok()?));
         self.update(|step, failing, failures| {
             *failures.entry((self.component, class.to_owned())).or_default() += 1;
-            let (since, before) =
-                failing.as_ref().map_or((now, 0), |failing| (failing.since, failing.failures));
-            *failing =
-                Some(Failing { since, failures: before + 1, last: now, class: class.to_owned(), why, next });
+            let (began, before) =
+                failing.as_ref().map_or((now, 0), |failing| (failing.began, failing.what.failures));
+            let (since, failures, class) = (began.wall, before + 1, class.to_owned());
+            let what = Failing { since, failures, last: now.wall, class, why, next };
+            *failing = Some(Dated { what, began });
             *step = None;
         });
     }
@@ -264,9 +307,8 @@ impl Reporter {
         self.update(|step, failing, _| {
             *step = None;
             if let Some(failing) = failing {
-                let next =
-                    chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait));
-                (failing.why, failing.next) = (why, next);
+                let next = TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait));
+                (failing.what.why, failing.what.next) = (why, next);
             }
         });
     }
@@ -278,7 +320,7 @@ impl Reporter {
             let why = why.to_string();
             self.update(|_, failing, _| {
                 if let Some(failing) = failing {
-                    failing.why = why;
+                    failing.what.why = why;
                 }
             });
         } else {
@@ -289,11 +331,15 @@ impl Reporter {
     /// What keeps the component from its work, if anything.
     #[must_use]
     pub fn failing(&self) -> Option<Failing> {
-        let inner = self.activity.inner();
-        inner.components.get(&(self.component, self.number)).and_then(|(_, failing)| failing.clone())
+        let (inner, now) = (self.activity.inner(), self.activity.clock.now());
+        let (_, failing) = inner.components.get(&(self.component, self.number))?;
+        failing.as_ref().map(|failing| failing.shown(now))
     }
 
-    fn update(&self, change: impl FnOnce(&mut Option<Step>, &mut Option<Failing>, &mut FailureCounts)) {
+    fn update(
+        &self,
+        change: impl FnOnce(&mut Option<Dated<Step>>, &mut Option<Dated<Failing>>, &mut FailureCounts),
+    ) {
         let mut inner = self.activity.inner();
         let Inner { components, failures, .. } = &mut *inner;
         let (step, failing) = components.entry((self.component, self.number)).or_default();
@@ -337,6 +383,25 @@ mod tests {
         log.held("full", &"15 of 16 MiB");
         let failing = log.failing().unwrap();
         assert_eq!((failing.since, failing.failures, failing.why.as_str()), (begun, 1, "15 of 16 MiB"));
+    }
+
+    #[test]
+    fn how_long_a_component_fails_is_the_same_although_somebody_sets_the_clock() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let activity = Activity::new(clock.clone());
+        let load = activity.reporter(Component::Load);
+        let begun = clock.wall();
+        load.failed("passing", &"connection refused", None);
+        load.begins("connecting");
+        clock.advance(Duration::from_secs(40));
+        for hours in [-2, 2, 0] {
+            let now = begun + TimeDelta::hours(hours);
+            clock.set_wall(now);
+            let status = activity.components().remove(0);
+            let since =
+                [load.failing().unwrap().since, status.failing.unwrap().since, status.step.unwrap().since];
+            assert_eq!(since, [now - TimeDelta::seconds(40); 3], "set by {hours} hours");
+        }
     }
 
     #[test]

@@ -245,8 +245,19 @@ impl BatchLoader {
         Ok(())
     }
 
-    /// Records a failure of these batches; of none, when none was due.
-    pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
+    /// Records a failure that came before any attempt, for the oldest batch that is due, if one is.
+    pub(super) async fn not_started(
+        &mut self,
+        oldest: Option<BatchId>,
+        failure: &LoadFailure,
+    ) -> Result<(), Failure> {
+        // A new connection verifies the tables again.
+        self.connection.close();
+        self.planner.not_started(oldest, failure).await
+    }
+
+    /// Records a failure of these batches.
+    async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
         if failure.class == ErrorClass::Configuration && failure.scope == Scope::Whole {
             // A new connection verifies the tables again, and names what is wrong with them.
             self.connection.close();

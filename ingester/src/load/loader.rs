@@ -94,9 +94,7 @@ impl Loader {
             Err(StepError::Fatal(fatal)) => return Err(fatal),
             // The failure came before any attempt. It is noted for the oldest batch that is due, and counts no attempt.
             Err(StepError::Load(failure)) => {
-                // A new connection verifies the tables again.
-                self.batch_loader.connection.close();
-                self.batch_loader.failed(oldest.as_slice(), &failure).await?;
+                self.batch_loader.not_started(oldest, &failure).await?;
             }
             Ok(()) => {}
         }

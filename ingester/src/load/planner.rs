@@ -80,13 +80,31 @@ impl Planner {
 
     /// Notes the failure of these batches, and when each is retried. One that failed before its attempt counts no attempt.
     pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
+        self.note_failed(batches, failure, true).await
+    }
+
+    /// The same before anything was tried. A batch that an earlier attempt has left *loading* is not at fault.
+    pub(super) async fn not_started(
+        &mut self,
+        oldest: Option<BatchId>,
+        failure: &LoadFailure,
+    ) -> Result<(), Failure> {
+        self.note_failed(oldest.as_slice(), failure, false).await
+    }
+
+    async fn note_failed(
+        &mut self,
+        batches: &[BatchId],
+        failure: &LoadFailure,
+        attempted: bool,
+    ) -> Result<(), Failure> {
         let now = self.clock.now();
         let mut met = Vec::with_capacity(batches.len());
         for batch in batches {
             if let Some(load) = self.load_store.get(*batch)?
                 && !load.is_loaded()
             {
-                let past = if load.is_loading() { Past::of(&load) } else { Past::default() };
+                let past = if attempted && load.is_loading() { Past::of(&load) } else { Past::default() };
                 met.push((*batch, past, load));
             }
         }
@@ -159,22 +177,22 @@ fn report(failure: &LoadFailure, scope: Scope, noted: &Noted) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
+    use shared::retry::NEIGHBOUR_MAX;
     use state::status::activity::Activity;
 
     use super::*;
     use crate::facts::folder::tests::seal;
 
-    #[tokio::test]
-    async fn a_lost_connection_holds_loading_and_then_the_batch_is_due_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
-        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock).unwrap();
+    /// A planner, and a batch whose attempt is under way.
+    async fn planner(dir: &Path, clock: &Clock) -> (Planner, BatchId) {
+        let load_store = LoadStore::open(dir, Duration::ZERO, clock).unwrap();
         let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         let activity = Activity::new(clock.clone());
-        let mut planner = Planner {
+        let planner = Planner {
             load_store,
             reporter: activity.reporter(Component::Load),
             bounds: Bounds { batches: 9, rows: 999, bytes: 9999, worth: 999 },
@@ -184,6 +202,34 @@ mod tests {
             alert_after: 5,
             clock: clock.clone(),
         };
+        (planner, batch)
+    }
+
+    fn noon() -> Clock {
+        Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_is_not_the_fault_of_a_batch_that_was_left_loading() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), noon());
+        let (mut planner, batch) = planner(dir.path(), &clock).await;
+        let refused = LoadFailure::of_batch(ErrorClass::Incomplete, "a file is missing");
+        planner.failed(&[batch], &refused).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        planner.load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        // Another one is loaded meanwhile, and this one stays as it is.
+        planner.loaded([]);
+        let away = LoadFailure::of_all(ErrorClass::Passing, "connection refused", "");
+        planner.not_started(Some(batch), &away).await.unwrap();
+        let until = planner.held_until(clock.steady()).unwrap();
+        assert!(clock.steady().until(until) <= NEIGHBOUR_MAX);
+        assert_eq!(planner.reporter.failing().unwrap().why, "connection refused");
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_holds_loading_and_then_the_batch_is_due_again() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), noon());
+        let (mut planner, batch) = planner(dir.path(), &clock).await;
         let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
         planner.failed(&[batch], &lost).await.unwrap();
         let open = planner.breaker.open_until(clock.steady()).unwrap();

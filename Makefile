@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos network soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -114,6 +114,14 @@ chaos: prerequisites
 	cargo build $(TESTED) --bins --test scenario
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test $(TESTED) \
 		--test scenario -- --nocapture chaos::
+
+# The deciding parts of both services in one process with a clock that is set by hand: seed after seed for SECONDS, from
+# SIMULATE_FROM on, each twice. SIMULATE_SEED=<number> runs one seed and prints what happened.
+SECONDS ?= 600
+simulate:
+	cargo build $(TESTED) --bins --test simulation
+	SIMULATE_SECONDS=$(SECONDS) $(if $(SIMULATE_FROM),SIMULATE_FROM=$(SIMULATE_FROM)) \
+		$(if $(SIMULATE_SEED),SIMULATE_SEED=$(SIMULATE_SEED)) cargo test $(TESTED) --test simulation -- --nocapture
 
 # The network at length: random faults on the way to every neighbour for NETWORK_SECONDS; NETWORK_SEED=<number> repeats one.
 NETWORK_SECONDS ?= 1800

@@ -21,17 +21,19 @@ pub(crate) fn start(
     listed: watch::Receiver<Steady>,
 ) -> Result<Boxed<'static, ()>, Failure> {
     let Services { config, activity, clock, shutdown, .. } = owner.services.clone();
-    let (list_interval, alert_after) = (config.ingester.list_interval.0, config.ingester.alert_after);
-    let now = clock.clone();
-    let look = move || {
-        Ok(IngesterFigures {
-            snapshot: owner.snapshot()?,
-            failures: owner.services.activity.failures(),
-            since_listing: listed.borrow().until(now.steady()),
-            list_interval,
-            alert_after,
-        })
-    };
+    let look = move || figures(&owner, *listed.borrow());
     let watch = Watch { dir: config.ingester.dir.clone(), activity, look };
     alerts::start(configs, watch, &clock, &shutdown)
+}
+
+/// What the rules look at. `listed` is when S3 was last listed completely.
+pub fn figures(owner: &LoadsOwner, listed: Steady) -> Result<IngesterFigures, Failure> {
+    let Services { config, activity, clock, .. } = &owner.services;
+    Ok(IngesterFigures {
+        snapshot: owner.snapshot()?,
+        failures: activity.failures(),
+        since_listing: listed.until(clock.steady()),
+        list_interval: config.ingester.list_interval.0,
+        alert_after: config.ingester.alert_after,
+    })
 }

@@ -40,16 +40,19 @@ pub mod fuzzed;
 
 pub use cli::Cli;
 
-// For tests and benchmarks.
+// For tests, benchmarks and the simulation.
+pub use alerts::figures;
 pub use archive::{Archiver, Archiving, put_away};
 pub use commands::check::check;
 pub use discover::Discovery;
 pub use facts::folder::{Folder, verify};
 pub use facts::unknown_folders::{Hint, UnknownFolders};
 pub use failure::Scope;
-pub use load::combine;
+pub use load::{Loader, Progress, combine};
 pub use load_store::{LoadStore, is_archived};
+pub use loads_owner::LoadsOwner;
 pub use redshift::{
-    Api, Connector, How, LedgerRange, Loaded, Loading, RunInLedger, Target, ensure_mark, load, stage_reasons,
+    Api, Connector, Dial, How, LedgerRange, Loaded, Loading, RunInLedger, Target, ensure_mark, load,
+    stage_reasons,
 };
 pub use services::Services;

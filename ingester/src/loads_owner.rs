@@ -18,7 +18,7 @@ use crate::services::Services;
 
 /// What an ingester knows of itself.
 #[derive(Debug, Clone)]
-pub(crate) struct LoadsOwner {
+pub struct LoadsOwner {
     pub(crate) services: Services,
     pub(crate) history: History,
     pub(crate) idle: Idle,
@@ -40,6 +40,12 @@ impl Idle {
 }
 
 impl LoadsOwner {
+    /// What these tasks know, with a history that begins now.
+    pub fn new(services: &Services) -> Self {
+        let history = History::new(services.clock.clone());
+        Self { services: services.clone(), history, idle: Idle::default() }
+    }
+
     pub(crate) fn page(&self) -> Result<Page, Failure> {
         let Services { config, activity, clock, .. } = &self.services;
         let now = clock.wall();

@@ -17,7 +17,6 @@ use state::inspect::status_line;
 use state::reload::{Asked, Reloader};
 use state::status::activity::{Activity, Component};
 use state::status::feed::{self, Owner};
-use state::status::history::History;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -30,7 +29,7 @@ use crate::facts::unknown_folders::UnknownFolders;
 use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load_store::LoadStore;
-use crate::loads_owner::{Idle, LoadsOwner};
+use crate::loads_owner::LoadsOwner;
 use crate::redshift::{Connector, Target, catalog};
 use crate::reload::Ingester;
 use crate::services::Services;
@@ -67,8 +66,7 @@ pub(crate) async fn run(
     let (listed, complete) = (discovery.listed(), discovery.complete());
 
     let mut tasks = Tasks::new();
-    let history = History::new(services.clock.clone());
-    let owner = LoadsOwner { services: services.clone(), history, idle: Idle::default() };
+    let owner = LoadsOwner::new(&services);
     // Serve the status first, so that `state dump` shows what a start waits for.
     let page_token = watch::Sender::new(services.config.metrics.token.clone());
     let told = watch::Sender::new(services.config.clone());

@@ -41,4 +41,14 @@ impl Services {
         let (config, reloads) = (Arc::new(config), ReloadNotifier::default());
         Ok(Self { config, store, load_store, pauses, reloads, activity, clock, shutdown })
     }
+
+    /// What each task is doing.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Tells the tasks that a changed configuration was taken.
+    pub fn reloaded(&self) {
+        self.reloads.taken();
+    }
 }

@@ -80,6 +80,11 @@ impl Discovery {
         self.complete.subscribe()
     }
 
+    /// When it lists S3 next.
+    pub fn due(&self) -> Steady {
+        self.next_listing
+    }
+
     /// The folders that hints name, and whether to list S3, as soon as there is one or the other. `first`: the listing goes
     /// before all hints.
     async fn next(&mut self, first: bool) -> (BTreeSet<BatchId>, bool) {

@@ -22,8 +22,9 @@ use super::unknown::UnknownCheck;
 /// A pause ends by the wall clock. Read it this often, because somebody may set it.
 const RECHECK_PAUSE: Duration = Duration::from_secs(60);
 
+/// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Progress {
+pub enum Progress {
     /// Something was done; there may be more.
     Worked,
     /// Nothing is due before this moment, or before the load store changes.
@@ -32,7 +33,8 @@ enum Progress {
     Hold(Option<Steady>),
 }
 
-pub(crate) struct Loader {
+/// Loads what the load store has due.
+pub struct Loader {
     services: Services,
     unknown: UnknownCheck,
     batch_loader: BatchLoader,
@@ -41,7 +43,8 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn new(
+    /// A loader that has loaded nothing yet, and is not connected.
+    pub fn new(
         services: &Services,
         targets: watch::Receiver<Target>,
         connector: Connector,
@@ -58,7 +61,7 @@ impl Loader {
     }
 
     /// Does the one thing that is next. Records failures of S3 and Redshift, and the next steps wait for them.
-    async fn step(&mut self) -> Result<Progress, Failure> {
+    pub async fn step(&mut self) -> Result<Progress, Failure> {
         let (now, pauses) = (self.services.clock.now(), &self.services.pauses);
         if let Some(paused) = pauses.report_change(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.

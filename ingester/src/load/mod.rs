@@ -18,4 +18,4 @@ mod circuit_breaker;
 mod connection;
 pub mod combine;
 
-pub(crate) use loader::Loader;
+pub use loader::{Loader, Progress};

@@ -1,6 +1,7 @@
 //! Opens connections: time limits, keep-alive, and TLS that checks chain and host name.
 
 use std::fmt::Display;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
 use shared::lock::locked;
 use state::status::activity::Reporter;
+use tokio::io::DuplexStream;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -28,6 +30,9 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const UNANSWERED: Duration = Duration::from_secs(45);
 
+/// Opens a stream whose other end a simulation in this process answers.
+pub type Dial = Arc<dyn Fn() -> io::Result<DuplexStream> + Send + Sync>;
+
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
 pub struct Connector {
@@ -37,6 +42,8 @@ pub struct Connector {
     /// Host and port, for messages.
     place: String,
     tls: Option<MakeRustlsConnect>,
+    /// In the place of TCP.
+    dial: Option<Dial>,
     connect_timeout: Duration,
     statement_timeout: Duration,
     clock: Clock,
@@ -70,6 +77,7 @@ impl Connector {
             config,
             place: format!("{}:{}", redshift.host, redshift.port),
             tls,
+            dial: None,
             connect_timeout: redshift.connect_timeout.0,
             statement_timeout: redshift.statement_timeout.0,
             clock,
@@ -77,8 +85,13 @@ impl Connector {
         })
     }
 
+    /// Reaches by `dial` what stands for Redshift, without TCP and TLS.
+    pub fn through(self, dial: Dial) -> Self {
+        Self { dial: Some(dial), ..self }
+    }
+
     /// With a place to show the connecting, and the statements of the sessions.
-    pub(crate) fn reporting(self, reporter: Reporter) -> Self {
+    pub fn reporting(self, reporter: Reporter) -> Self {
         Self { reporter: Some(reporter), ..self }
     }
 
@@ -128,12 +141,17 @@ impl Connector {
             let mut config = self.config.clone();
             config.user(&credential.user).password(credential.password.reveal());
             let (clock, reporter) = (self.clock.clone(), self.reporter.clone());
-            let mut session = match &self.tls {
-                Some(tls) => {
+            let mut session = match (&self.dial, &self.tls) {
+                (Some(dial), _) => {
+                    let stream = dial().map_err(|error| SqlFailure::lost(error.to_string()))?;
+                    let (client, connection) = config.connect_raw(stream, tokio_postgres::NoTls).await?;
+                    Session::start(client, connection, None, limit, clock, reporter)
+                }
+                (None, Some(tls)) => {
                     let (client, connection) = config.connect(tls.clone()).await?;
                     Session::start(client, connection, Some(tls.clone()), limit, clock, reporter)
                 }
-                None => {
+                (None, None) => {
                     let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
                     Session::start(client, connection, None, limit, clock, reporter)
                 }

@@ -34,7 +34,7 @@ mod answer;
 pub(crate) mod redact;
 
 pub(crate) use answer::{Rows, SqlFailure, read_moment};
-pub use connect::Connector;
+pub use connect::{Connector, Dial};
 pub use ledger_mark::ensure as ensure_mark;
 pub use loading::{How, Loaded, Loading};
 pub use login::Api;

@@ -76,6 +76,18 @@ impl Uploader {
         Self { rejects_every, ..self }
     }
 
+    /// Tries once the next step of a sealed batch: a file that is not in S3 yet, or else its manifest and seal. True when the
+    /// batch is published. A simulation waits between two tries itself.
+    pub async fn try_next(&self, batch: u64) -> anyhow::Result<bool> {
+        let context = Arc::new(self.context.clone());
+        let next = to_upload(context.log.clone(), batch).await?;
+        match next.missing.first() {
+            Some((file, _)) => jobs::upload(context, *file).await?,
+            None => jobs::publish(context, batch).await?,
+        };
+        Ok(next.missing.is_empty())
+    }
+
     /// Uploads what is `left` and what comes from `sealed`, until shutdown. The next start uploads again what is under
     /// way then.
     pub async fn run(

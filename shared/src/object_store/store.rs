@@ -48,9 +48,13 @@ impl Reach {
 impl ObjectStore {
     /// A client for the configured bucket. Nothing is sent but what looks for credentials.
     pub async fn connect(config: &S3) -> Self {
-        let sdk = crate::aws::load(config).await;
+        Self::over(config, &crate::aws::load(config).await)
+    }
+
+    /// The same with the credential and the HTTP client of `sdk`: a simulation answers in the process.
+    pub fn over(config: &S3, sdk: &SdkConfig) -> Self {
         let terms = Arc::new(Terms::of(config));
-        let reach = Arc::new(Mutex::new(Reach::new(config, &sdk)));
+        let reach = Arc::new(Mutex::new(Reach::new(config, sdk)));
         Self { reach, bucket: config.bucket.clone(), terms, timeout: config.timeout.0 }
     }
 

@@ -19,16 +19,16 @@ const SETTLING: Duration = Duration::from_secs(45);
 
 /// What the process before left.
 #[derive(Debug, Default)]
-pub(super) struct Before {
+pub struct Before {
     /// The alerts that stood.
-    pub(super) standing: Vec<Alert>,
+    pub standing: Vec<Alert>,
     /// The counters that a restart does not set back, as they were seen last.
-    pub(super) counters: BTreeMap<String, u64>,
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// The alerts of one service.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub struct Judge {
     growth: Growth,
     rules: BTreeMap<&'static str, Tracked>,
     settled: Steady,
@@ -46,7 +46,7 @@ struct Tracked {
 impl Judge {
     /// Goes on from what the process before left. `docs` is where docs/OPERATIONS.md is read; alerts of names in `off` never
     /// begin.
-    pub(super) fn new<S: Watched>(before: &Before, docs: String, off: &[String], now: Steady) -> Self {
+    pub fn new<S: Watched>(before: &Before, docs: String, off: &[String], now: Steady) -> Self {
         let tracked = |about: &About| {
             let alert = before.standing.iter().find(|alert| alert.name == about.name).cloned();
             // Its words are those of this version and configuration.
@@ -62,7 +62,7 @@ impl Judge {
     }
 
     /// Looks at the figures of this moment. Returns every alert that stands, the worst first and then the oldest.
-    pub(super) fn look<S: Watched>(&mut self, figures: &S, now: Moment) -> Vec<Alert> {
+    pub fn look<S: Watched>(&mut self, figures: &S, now: Moment) -> Vec<Alert> {
         self.growth.sample(figures.counters(), now.steady);
         let seen = Seen { figures, growth: &self.growth, now: now.wall };
         for rule in S::rules() {

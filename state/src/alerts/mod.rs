@@ -18,5 +18,8 @@ mod judge;
 pub mod rules;
 mod growth;
 
+// For the simulation.
+pub use judge::{Before, Judge};
+pub use outbox::{Due, Event, Outbox};
 pub use task::{Watch, known_names, start};
 pub use trial::trial;

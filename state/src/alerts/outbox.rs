@@ -15,7 +15,7 @@ use crate::status::alert::Alert;
 /// What a message says of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Event {
+pub enum Event {
     /// It began, got worse, or there is more of it.
     Begun,
     /// It still stands.
@@ -29,7 +29,7 @@ pub(super) enum Event {
 /// The alerts of one target, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Outbox(BTreeMap<String, Entry>);
+pub struct Outbox(BTreeMap<String, Entry>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
@@ -58,15 +58,18 @@ fn known(alert: &Alert) -> (Severity, u64) {
 
 /// A message that is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Due {
-    pub(super) event: Event,
-    pub(super) alert: Alert,
-    pub(super) ended: Option<DateTime<Utc>>,
+pub struct Due {
+    /// What it says of the alert.
+    pub event: Event,
+    /// The alert.
+    pub alert: Alert,
+    /// When it ended; None: it stands.
+    pub ended: Option<DateTime<Utc>>,
 }
 
 impl Outbox {
     /// Takes what stands now, of the severities that the target is to know. True if a restart must know of the change.
-    pub(super) fn follow(&mut self, standing: &[Alert], least: Severity, now: DateTime<Utc>) -> bool {
+    pub fn follow(&mut self, standing: &[Alert], least: Severity, now: DateTime<Utc>) -> bool {
         let mut changed = false;
         for alert in standing.iter().filter(|alert| alert.severity >= least) {
             match self.0.get_mut(&alert.name) {
@@ -91,20 +94,20 @@ impl Outbox {
     }
 
     /// What to send next: what failed least often, and of that the oldest.
-    pub(super) fn due(&self, repeat: Duration, now: DateTime<Utc>) -> Option<Due> {
+    pub fn due(&self, repeat: Duration, now: DateTime<Utc>) -> Option<Due> {
         let due = self.0.values().filter_map(|entry| Some((entry, entry.due(repeat, now)?)));
         let (entry, event) = due.min_by_key(|(entry, _)| (entry.failed, entry.alert.since))?;
         Some(Due { event, alert: entry.alert.clone(), ended: entry.ended })
     }
 
     /// When the next of the alerts that stand is repeated.
-    pub(super) fn next_repeat(&self, repeat: Duration, now: DateTime<Utc>) -> Option<Duration> {
+    pub fn next_repeat(&self, repeat: Duration, now: DateTime<Utc>) -> Option<Duration> {
         let sent = self.0.values().filter_map(|entry| entry.sent);
         sent.map(|sent| clock::left_of(repeat, sent.at, now)).min()
     }
 
     /// The target took this message.
-    pub(super) fn taken(&mut self, due: &Due, now: DateTime<Utc>) {
+    pub fn taken(&mut self, due: &Due, now: DateTime<Utc>) {
         if due.event == Event::Resolved {
             // It may have begun once more meanwhile: then that is to be told.
             match self.0.get_mut(&due.alert.name) {
@@ -118,7 +121,7 @@ impl Outbox {
     }
 
     /// The target did not take this message.
-    pub(super) fn refused(&mut self, due: &Due) {
+    pub fn refused(&mut self, due: &Due) {
         if let Some(entry) = self.0.get_mut(&due.alert.name) {
             entry.failed = entry.failed.saturating_add(1);
         }

@@ -28,7 +28,8 @@ extern "C" fn pread64(file: c_int, to: *mut c_void, bytes: usize, from: i64) -> 
     if read < 0 {
         let error = io::Error::last_os_error();
         let path = fs::read_link(format!("/proc/self/fd/{file}")).unwrap_or_default();
-        if path.ends_with(paths::DATABASE) && error.kind() != io::ErrorKind::Interrupted {
+        let harmless = matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::IsADirectory);
+        if path.ends_with(paths::DATABASE) && !harmless {
             end(&path, error);
         }
         // SAFETY: the C library has such a place for each thread. What was called since may have written there.

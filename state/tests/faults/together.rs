@@ -12,7 +12,7 @@ use super::shim::Ended;
 use super::writer::{end_with, say, tell_panics};
 
 const DIR: &str = "FAULTS_TOGETHER_DIR";
-const COMMITS: u32 = 60;
+const COMMITS: u32 = 25;
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
     Store::open(&dir.join("state/store"), Kind::Producer, "test", 8 << 20, |_| Ok(()))

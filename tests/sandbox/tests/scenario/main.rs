@@ -17,6 +17,7 @@ mod copy_options;
 mod cuts;
 mod demo;
 mod discreet;
+mod disk;
 mod drift;
 mod faults;
 mod flapping;
@@ -41,6 +42,9 @@ mod quarantine;
 mod reload;
 mod schema;
 mod schema_change;
+#[path = "../../../../state/tests/faults/shim.rs"]
+#[allow(dead_code, reason = "the tests of the log run children of their own")]
+mod shim;
 mod silence;
 mod soak;
 mod status_ingester;

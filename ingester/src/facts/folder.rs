@@ -252,7 +252,7 @@ pub(crate) mod tests {
     fn a_whole_folder_is_fit_whatever_else_lies_in_it() {
         let mut objects = whole();
         objects.push(object("notes.txt", 1, ""));
-        assert_eq!(compare(&seal(), "f/", &objects), Compared::default());
+        assert_eq!(compare(&seal(), "f/", &objects), super::Compared::default());
     }
 
     #[test]

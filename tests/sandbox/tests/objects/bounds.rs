@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use ingester::{Folder, verify};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
@@ -69,11 +70,11 @@ async fn a_seal_that_is_too_large_is_the_trouble_of_its_own_batch() {
     let batch = BatchId::new();
     let key = format!("{}{SEAL}", layout::folder("ToIngest/", batch));
     store.put(&key, vec![b' '; usize::try_from(SMALL).unwrap() + 1]);
-    let trouble = verify(&objects, "ToIngest/", batch, "0123456789abcdef").await.unwrap_err();
+    let trouble = verify(&objects, "ToIngest/", batch, "0123456789abcdef", Utc::now()).await.unwrap_err();
     assert_eq!((trouble.class, trouble.scope), (ErrorClass::Incomplete, ingester::Scope::Batch));
     assert!(trouble.to_string().contains(&key) && trouble.to_string().contains("1048576 bytes"), "{trouble}");
     store.put(&key, "{}");
-    assert!(matches!(verify(&objects, "ToIngest/", batch, "x").await, Ok(Folder::Unfit(_))));
+    assert!(matches!(verify(&objects, "ToIngest/", batch, "x", Utc::now()).await, Ok(Folder::Unfit(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

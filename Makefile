@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network hostile soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -123,12 +123,18 @@ simulate:
 	SIMULATE_SECONDS=$(SECONDS) $(if $(SIMULATE_FROM),SIMULATE_FROM=$(SIMULATE_FROM)) \
 		$(if $(SIMULATE_SEED),SIMULATE_SEED=$(SIMULATE_SEED)) cargo test $(TESTED) --test simulation -- --nocapture
 
-# The network at length: random faults on the way to every neighbour for NETWORK_SECONDS; NETWORK_SEED=<number> repeats one.
+# The network at length: every fault on the way to every neighbour, and random ones for NETWORK_SECONDS; NETWORK_SEED=<number> repeats
+# them.
 NETWORK_SECONDS ?= 1800
 network: prerequisites
 	cargo build $(TESTED) --bins --test scenario
 	NETWORK_SECONDS=$(NETWORK_SECONDS) $(if $(NETWORK_SEED),NETWORK_SEED=$(NETWORK_SEED)) cargo test $(TESTED) \
-		--test scenario -- --nocapture network::
+		--test scenario -- --include-ignored --nocapture network::
+
+# A bucket into which a stranger writes, beside the running services.
+hostile: prerequisites
+	cargo build $(TESTED) --bins --test scenario
+	cargo test $(TESTED) --test scenario -- --include-ignored --nocapture hostile::
 
 # One piece of the soak: 2,000 hits/s and a fault a minute for SOAK_SECONDS. Adds it to docs/soak.csv, and draws all pieces.
 SOAK_SECONDS ?= 28800

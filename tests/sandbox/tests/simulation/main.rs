@@ -6,6 +6,11 @@
 //! `SIMULATE_SECONDS` is how long to go on, `SIMULATE_SEED` runs one seed and prints its trace. What failed once stands in
 //! `regressions.txt` and runs first.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::if_same_then_else,
+    reason = "an answer is handed over, and each question has a line of its own"
+)]
 
 mod bucket;
 mod ingester;

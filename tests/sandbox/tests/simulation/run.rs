@@ -48,10 +48,10 @@ pub(crate) async fn run(seed: u64, dir: &std::path::Path) -> Outcome {
     let wall: DateTime<Utc> = "2026-03-02T12:00:00Z".parse().unwrap();
     let clock = Clock::by_hand(wall);
     let world = World::new(seed, &clock);
-    world.get().warehouse.keeps_sessions = seed % 3 == 0;
-    let names: &[&'static str] = if seed % 2 == 0 { &["web-1"] } else { &["web-1", "web-2"] };
+    world.get().warehouse.keeps_sessions = seed.is_multiple_of(3);
+    let names: &[&'static str] = if seed.is_multiple_of(2) { &["web-1"] } else { &["web-1", "web-2"] };
     let producers = names.iter().map(|name| Producer::new(name, &dir.join(name), &world, wall)).collect();
-    let ingester = Ingester::new(&dir.join("ingester"), &world, seed % 5 == 0);
+    let ingester = Ingester::new(&dir.join("ingester"), &world, seed.is_multiple_of(5));
     let mut simulation = Simulation {
         began: clock.steady(),
         true_wall: wall,

@@ -60,7 +60,7 @@ pub(crate) fn tuples(text: &str) -> Vec<Vec<Option<String>>> {
             (true, c) => word.push(c),
             (false, '\'') => (quoted, was_quoted) = (true, true),
             (false, '(') => tuple.clear(),
-            (false, ',' | ')') if !(word.is_empty() && !was_quoted) => {
+            (false, ',' | ')') if !word.is_empty() || was_quoted => {
                 let text = std::mem::take(&mut word);
                 tuple.push((was_quoted || text != "NULL").then_some(text));
                 was_quoted = false;

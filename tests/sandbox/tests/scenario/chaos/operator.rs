@@ -83,14 +83,17 @@ impl Operator {
                 self.columns += 1;
                 fs::write(world.path("schema.toml"), schema(self.columns)).unwrap();
                 self.count(SCHEMA);
-                services.iter().try_for_each(|service| service.signal(Signal::HUP)).map_err(told)
+                services
+                    .iter()
+                    .try_for_each(|service| service.signal(Signal::HUP))
+                    .map_err(|error| told(&error))
             }
             1 | 2 => {
                 self.count(VERSION);
                 let at = random.usize(..services.len());
                 let service = services.into_iter().nth(at).unwrap();
-                service.stop(STOP).await.map_err(told)?;
-                service.start_again().map_err(told)
+                service.stop(STOP).await.map_err(|error| told(&error))?;
+                service.start_again().map_err(|error| told(&error))
             }
             _ => {
                 while self.running.len() >= AT_ONCE {
@@ -100,7 +103,7 @@ impl Operator {
                 self.count(name);
                 let config = self.configs[random.usize(..self.configs.len())].clone();
                 self.running.spawn_blocking(move || {
-                    let output = service::run(program, args, &config).map_err(told)?;
+                    let output = service::run(program, args, &config).map_err(|error| told(&error))?;
                     match output.status.code() {
                         Some(code) if code != FAULT && code < 100 => Ok(()),
                         code => {
@@ -127,6 +130,6 @@ impl Operator {
     }
 }
 
-fn told(error: anyhow::Error) -> String {
+fn told(error: &anyhow::Error) -> String {
     format!("{error:#}")
 }

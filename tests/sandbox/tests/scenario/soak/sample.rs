@@ -124,6 +124,7 @@ impl Series {
 }
 
 /// The value behind so many of all.
+#[allow(clippy::cast_sign_loss, reason = "a share of a length is not negative")]
 fn at(values: &[f64], share: f64) -> f64 {
     let last = values.len().saturating_sub(1) as f64;
     values.get((last * share).round() as usize).copied().unwrap_or(0.0)

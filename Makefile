@@ -38,22 +38,24 @@ test: prerequisites
 	@$(MAKE) --no-print-directory check-sql
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
+# Python environments of their own for what `.ci/NAME.txt` lists.
+VENV = target/venv
+$(VENV)/%/ready: .ci/%.txt
+	@.ci/prerequisites test
+	@rm -rf $(@D)
+	python3 -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
+
 # Lints the template of the AWS side, and compares it with the policies of deploy/.
-LINT = target/cfn-lint
+LINT = $(VENV)/check-cloudformation
 check-deploy: $(LINT)/ready
 	$(LINT)/bin/cfn-lint deploy/cloudformation.yaml
 	$(LINT)/bin/python .ci/check-cloudformation.py
 
-$(LINT)/ready: .ci/check-cloudformation.txt
-	@.ci/prerequisites test
-	@rm -rf $(LINT)
-	python3 -m venv $(LINT)
-	$(LINT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
-	@touch $@
-
 # Tools that nobody here wrote: sqlglot parses every kind of statement that Redshift's stand-in was sent by all scenarios, and
 # the whole way runs on the S3 of moto. `make test` has the first of both; STATEMENTS is what its scenarios recorded.
-INDEPENDENT = target/independent
+INDEPENDENT = $(VENV)/check-independent
 STATEMENTS = $(CURDIR)/target/statements
 independent: prerequisites $(INDEPENDENT)/ready
 	@.ci/prerequisites test
@@ -63,23 +65,9 @@ independent: prerequisites $(INDEPENDENT)/ready
 	SANDBOX_STATEMENTS=$(STATEMENTS) RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED) --test scenario
 	$(MAKE) --no-print-directory check-sql
 
-$(INDEPENDENT)/ready: .ci/check-independent.txt
-	@.ci/prerequisites test
-	@rm -rf $(INDEPENDENT)
-	python3 -m venv $(INDEPENDENT)
-	$(INDEPENDENT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
-	@touch $@
-
-SQL = target/check-sql
+SQL = $(VENV)/check-sql
 check-sql: $(SQL)/ready
 	$(SQL)/bin/python .ci/check-sql.py $(STATEMENTS)
-
-$(SQL)/ready: .ci/check-sql.txt
-	@.ci/prerequisites test
-	@rm -rf $(SQL)
-	python3 -m venv $(SQL)
-	$(SQL)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
-	@touch $@
 
 # The pictures of README.md and docs/OPERATIONS.md, made of services that run for twelve minutes against the stand-ins.
 screenshots: prerequisites

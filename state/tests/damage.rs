@@ -24,7 +24,7 @@ use state::log::{
     Settings, Staged, Upload,
 };
 use state::store::StoreError;
-use support::{Scratch, append, child, hit, number_from_env, own_mounts, skipped};
+use support::{Scratch, append, child, copy, hit, number_from_env, own_mounts, skipped};
 
 const ROWS: u64 = 4_000;
 
@@ -76,19 +76,6 @@ fn write_log(dir: &Path, ended: Ended) {
             // What a kill leaves is what stands there now: everything accepted has been flushed.
             (3, Ended::Killed) => copy(working.path(), dir),
             _ => {}
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
         }
     }
 }

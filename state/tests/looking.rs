@@ -1,6 +1,8 @@
 //! Looking at a database while its service starts. A child process looks; it is killed, and the service goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +10,7 @@ use std::time::Duration;
 
 use state::loads::LoadDatabase;
 use state::store::{Change, Kind, Store, StoreError, Table};
+use support::copy;
 
 const DIR: &str = "LOOKING_CHILD_DIR";
 
@@ -78,18 +81,6 @@ fn make_doubtful(dir: &Path) {
     drop(store);
     drop(Store::open(dir, Kind::Ingester, "ingester", 8 << 20, |_| Ok(())).unwrap());
     std::fs::remove_file(dir.join("spare")).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for item in std::fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        match item.file_type().unwrap().is_dir() {
-            true => copy(&item.path(), &target),
-            false => drop(std::fs::copy(item.path(), target).unwrap()),
-        }
-    }
 }
 
 #[test]

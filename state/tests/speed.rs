@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shared::clock::Clock;
 use state::log::{Log, Settings, Upload};
-use support::{Scratch, append, child, now, number_from_env};
+use support::{Scratch, append, child, copy, now, number_from_env};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -115,19 +115,6 @@ fn bytes_written() -> u64 {
     let counts = std::fs::read_to_string("/proc/self/io").unwrap();
     let count = counts.lines().find_map(|line| line.strip_prefix("write_bytes: "));
     count.unwrap().parse().unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            std::fs::copy(&path, target).unwrap();
-        }
-    }
 }
 
 /// `SPEED_KILLS` starts of each size, from copies of one backlog; `SPEED_BACKLOG` is another number of rows of the large

@@ -13,7 +13,7 @@ use super::judge::Judge;
 use super::records::{CONNECTIONS, Token, settings};
 use super::shim::Ended;
 use super::standin::Objects;
-use super::support::now;
+use super::support::{copy, now};
 use super::writer::{end_with, say, tell_panics};
 use super::{Keeper, Scratch};
 
@@ -87,19 +87,6 @@ impl Tail {
             assert!(len > 12 * SEGMENT, "{len} bytes are too few segments");
             (scratch, said)
         })
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        let target = to.join(item.file_name());
-        if item.file_type().unwrap().is_dir() {
-            copy(&item.path(), &target);
-        } else {
-            fs::copy(item.path(), target).unwrap();
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use state::log::{Chosen, Log, LogReader, Settings};
 use state::store::{Change, Kind, Store, Table};
 use state::{Checked, Fault};
 
+use crate::support::copy;
 use crate::{append, now, settings, upload};
 
 fn seq(n: u64) -> Vec<u8> {
@@ -33,19 +34,6 @@ fn make(dir: &Path) {
     }
     log.published(0, now).unwrap();
     log.close(now).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 fn edit(store: &Store, table: Table, key: &[u8], change: impl FnOnce(&mut Value)) {

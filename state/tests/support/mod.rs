@@ -24,6 +24,20 @@ pub(crate) fn now() -> DateTime<Utc> {
     Clock::system().wall()
 }
 
+/// Copies a directory with everything in it; what stands there stays, but for files of the same names.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
 /// A log of small files and batches in `dir`, whose ages never end anything.
 pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {

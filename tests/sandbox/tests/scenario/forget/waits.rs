@@ -73,12 +73,16 @@ async fn batches_that_stay_where_they_are_lose_the_rows_there_and_copies_wait_fo
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_loaded(world.wanted(), &mut [&mut producer, &mut ingester]).await;
     world.until_published(&mut producer).await;
+    // The producer drops its own copies when it hears that their batches are loaded.
+    let copies = world.path("producer").join("kept");
+    let dropped = async || fs::read_dir(&copies).map_or(0, Iterator::count) == 0;
+    world.until("the producer drops its copies", &mut [&mut producer, &mut ingester], dropped).await;
     stop(producer).await;
     let person = Person::of(&world);
     let places = world.places(&person.values).await;
     let folder = places.keys().find(|key| key.contains("/ToIngest/")).unwrap();
     let folder = Path::new(folder).parent().unwrap();
-    let kept = world.path("producer").join("kept").join(folder.file_name().unwrap());
+    let kept = copies.join(folder.file_name().unwrap());
     fs::create_dir_all(&kept).unwrap();
     for file in fs::read_dir(folder).unwrap() {
         let file = file.unwrap().path();

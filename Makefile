@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network hostile soak fuzz build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network hostile soak fuzz mutants build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -138,6 +138,13 @@ FUZZ_BYTES ?= 1000000000
 CHECKS ?=
 fuzz: prerequisites
 	.ci/fuzz $(FUZZ_BYTES) $(CHECKS) | tee /dev/stderr $(if $(CHECKS),>/dev/null,| .ci/paste docs/TESTING.md fuzz)
+
+# Changes the deciding modules (.cargo/mutants.toml), one thing at a time, and runs the tests of their crate on each change. Fails
+# when one survives that docs/MUTANTS.md does not accept with a reason. FILES='ingester/src/load/plan.rs' are some of them.
+FILES ?=
+mutants: prerequisites
+	@command -v cargo-mutants >/dev/null 2>&1 || cargo install --locked cargo-mutants
+	.ci/mutants $(FILES)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

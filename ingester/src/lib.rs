@@ -13,6 +13,8 @@
 //!
 //! A crash anywhere loses nothing: the next start asks the ledger what became of the load that was under way.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod cli;
 mod run;
 mod reload;
@@ -35,8 +37,6 @@ mod identity;
 mod redshift;
 mod sought;
 mod failure;
-#[cfg(any(test, fuzzing))]
-pub mod fuzzed;
 
 pub use cli::Cli;
 

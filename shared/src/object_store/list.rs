@@ -223,7 +223,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::object_store::stand_in::{read_request, store};
+    use crate::object_store::tests::{read_request, store};
 
     #[tokio::test]
     async fn a_folder_without_end_is_listed_no_further_than_one_of_ours_can_go() {

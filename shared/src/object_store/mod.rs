@@ -10,7 +10,7 @@ mod error;
 mod send;
 
 #[cfg(test)]
-mod stand_in;
+mod tests;
 
 pub use error::{ObjectStoreError, ObjectStoreErrorKind};
 pub use list::{Next, Object};

@@ -153,7 +153,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::object_store::stand_in::{read_request, store};
+    use crate::object_store::tests::{read_request, store};
 
     /// A store that answers every request with this head, and then with bytes for as long as somebody reads.
     async fn endless(head: &'static str) -> ObjectStore {

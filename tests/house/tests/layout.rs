@@ -22,7 +22,10 @@ fn fault(by_path: &BTreeMap<&[String], &Module>, user: &Module, used: &Module) -
     }
     let fork = from.iter().zip(to).take_while(|(a, b)| a == b).count();
     let order = &by_path[&from[..fork]].children;
-    let place = |path: &[String]| order.iter().position(|child| *child == path[fork]).unwrap();
+    let place = |path: &[String]| {
+        let declared = order.iter().position(|child| *child == path[fork]);
+        declared.unwrap_or_else(|| panic!("{from:?} or {to:?}: {} is no module of {order:?}", path[fork]))
+    };
     (place(from) > place(to)).then_some("is declared before it: the arrow runs up")
 }
 

@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos simulate network hostile soak fuzz mutants build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos campaign simulate network hostile soak fuzz mutants build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -102,6 +102,10 @@ chaos: prerequisites
 	cargo build $(TESTED) --bins --test scenario
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test $(TESTED) \
 		--test scenario -- --nocapture chaos::
+
+# One piece of the campaign of 10,000 faults: its report is kept in docs/chaos/, and docs/TESTING.md sums up all pieces.
+campaign: prerequisites
+	.ci/campaign $(CHAOS_SECONDS) $(CHAOS_SEED) | .ci/paste docs/TESTING.md campaign
 
 # The deciding parts of both services in one process with a clock that is set by hand: seed after seed for SECONDS, from
 # SIMULATE_FROM on, each twice. SIMULATE_SEED=<number> runs one seed and prints what happened.

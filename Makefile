@@ -126,7 +126,7 @@ network: prerequisites
 # A bucket into which a stranger writes, beside the running services.
 hostile: prerequisites
 	cargo build $(TESTED) --bins --test scenario
-	cargo test $(TESTED) --test scenario -- --include-ignored --nocapture hostile::
+	cargo test $(TESTED) --test scenario -- --nocapture hostile::
 
 # One piece of the soak: 2,000 hits/s and a fault a minute for SOAK_SECONDS. Adds it to docs/soak.csv, and draws all pieces.
 SOAK_SECONDS ?= 28800

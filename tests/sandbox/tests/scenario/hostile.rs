@@ -80,7 +80,6 @@ fn assert_plain(what: &str, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "make hostile runs it: minutes"]
 async fn what_a_stranger_writes_is_refused_with_its_reason_and_holds_up_no_batch() {
     let world = World::with_rate(3_000, Some(100), &shape()).await;
     let mut producer = world.start("producer");

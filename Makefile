@@ -196,6 +196,7 @@ bench: prerequisites
 	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
 	cargo bench --workspace --bench staged | .ci/paste docs/BENCHMARKS.md staged
 	cargo bench --workspace --bench transform | .ci/paste docs/BENCHMARKS.md transform
+	@$(MAKE) --no-print-directory counts
 
 # Counts instructions a record, step by step, and writes them into docs/BENCHMARKS.md.
 counts: prerequisites

@@ -155,8 +155,8 @@ section!(
 section!(
     Batch("batch", "When files close and batches seal, and how files are written.") {
         records_per_file: u32 = key(Integer, Some("1000"), "1000", "A file closes at this many rows if they have `batch.min_file_bytes`, 1 to 1000000.").within("1", "1000000");
-        min_file_bytes: Size = key(Bytes, Some(r#""8MiB""#), r#""0B""#, "Before its rows, uncompressed, have this size, a file closes by its age only: S3 and Redshift charge and wait for each object. They compress to a fifth or less. 0B: files of `batch.records_per_file` rows. At most `batch.max_file_bytes`, which files grow to while batches wait for S3.").within("0B", "1GiB");
-        max_file_bytes: Size = key(Bytes, Some(r#""16MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB. While the log drops the rows of an uploaded file, the producer needs some four times this size of memory.").within("1KiB", "1GiB");
+        min_file_bytes: Size = key(Bytes, Some(r#""8MiB""#), r#""0B""#, "Before its rows, uncompressed, have this size, a file closes by its age only: S3 and Redshift charge and wait for each object. They compress to about a quarter. 0B: files of `batch.records_per_file` rows. At most `batch.max_file_bytes`, which files grow to while batches wait for S3.").within("0B", "1GiB");
+        max_file_bytes: Size = key(Bytes, Some(r#""16MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB.").within("1KiB", "1GiB");
         max_file_age: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "A file closes when its first row is this old.").within("100ms", "1d");
         files_per_batch: u32 = key(Integer, Some("10"), "10", "A batch seals at this many files, or at the rows of so many files of `batch.records_per_file`. 1 to 1000.").within("1", "1000");
         min_batch_age: Span = key(Duration, Some(r#""10s""#), r#""0s""#, "Before it is this old, a batch does not seal for its rows: so a busy stream makes larger files, not more. 0s to 1d, at most `batch.max_batch_age`.").within("0s", "1d");

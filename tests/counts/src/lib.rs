@@ -20,7 +20,7 @@ pub struct Way {
     /// As it is asked for and shown.
     pub name: &'static str,
     /// Instructions a record at most: what it took when it was last changed on purpose, and a tenth more; of the log, whose
-    /// threads differ, a quarter.
+    /// threads wake up more or less often, a quarter to a half.
     pub bound: u64,
     /// If it takes less than so many percent of the bound, this is to be lowered.
     pub least: u64,

@@ -20,13 +20,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bench::machine::Usage;
 use bench::{schema_file, schema_of_75};
 use livestream::Body;
 use shared::schema::Schema;
 use way::{Kind, Taken, Way};
 
 /// Turns; the middle one counts.
-const TURNS: usize = 3;
+const TURNS: usize = 5;
 const RECORDS: u64 = 100_000;
 const CONNECTIONS: [u64; 3] = [1, 2, 4];
 /// Records that the Python loop gets, with 75 columns and with all: seconds of its time.
@@ -37,6 +38,8 @@ const PICTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images/wh
 pub(crate) struct Compared {
     columns: usize,
     ways: Vec<Way>,
+    /// Cores that something else had meanwhile.
+    others: f64,
 }
 
 /// The stream, as each number of connections brings it.
@@ -116,6 +119,7 @@ fn compare(streams: &Streams, schema: &Schema, for_python: u64) -> Compared {
     let ours = CONNECTIONS.map(Kind::Producer);
     let kinds = [Kind::Inflation, Kind::Decoding].into_iter().chain(ours).chain([Kind::Python]);
     let mut ways: Vec<Way> = kinds.map(Way::new).collect();
+    let before = Usage::now();
     for turn in 0..TURNS {
         // Each turn begins with another way.
         for way in 0..ways.len() {
@@ -124,6 +128,7 @@ fn compare(streams: &Streams, schema: &Schema, for_python: u64) -> Compared {
             ways[way].turns.push(taken);
         }
     }
+    let others = Usage::now().cores_of_others(&before);
     if Command::new("strace").arg("-V").output().is_ok() {
         for way in &mut ways {
             let Kind::Producer(connections) = way.kind else { continue };
@@ -131,5 +136,5 @@ fn compare(streams: &Streams, schema: &Schema, for_python: u64) -> Compared {
             way.syncs = syncs as f64 * 1e3 / streams.records as f64;
         }
     }
-    Compared { columns: schema.columns.len(), ways }
+    Compared { columns: schema.columns.len(), ways, others }
 }

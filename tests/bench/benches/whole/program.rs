@@ -20,7 +20,8 @@ use crate::stand_ins;
 use crate::threads::Threads;
 use crate::way::Taken;
 
-/// As the product makes batches, ages too. The records of a run fill them without a rest, so that none waits for its age.
+/// The sizes of the daemon, which cost most: more objects, and each compressed anew. The records of a run fill them without a rest, so
+/// that none waits for its age.
 const SHAPE: Shape = Shape {
     max_file_age: "1m",
     max_batch_age: "5m",

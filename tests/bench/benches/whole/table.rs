@@ -42,6 +42,7 @@ pub(crate) fn print(compared: &Compared) {
     }
     let ours: Vec<&Way> = compared.ways.iter().filter(|way| way.kind.connections().is_some()).collect();
     threads(&ours);
+    println!("  others had {:.2} of a core meanwhile", compared.others);
 }
 
 /// Nothing where nothing was counted.

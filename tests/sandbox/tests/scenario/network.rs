@@ -27,6 +27,9 @@ const LIMITS: Limits = Limits {
 /// Longest time until a service names a neighbour: the limits, the tries that one request takes, the back-off before, and a busy
 /// machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(30);
+/// Longest time until enough rows have come through a fault that lets some through, or its neighbour is named: each row that
+/// comes through ends what has been failing, so it may be that neither happens soon.
+const PASSES_ON_WITHIN: Duration = Duration::from_secs(90);
 /// Longest time from the end of a fault until rows pass again: the longest back-off is 20 s.
 const PASSES_WITHIN: Duration = Duration::from_secs(40);
 /// `shutdown.timeout`, and a busy machine.
@@ -130,9 +133,12 @@ async fn strike_with(wired: &mut Wired, neighbour: Neighbour, case: &Case) {
     let what = format!("{neighbour:?}, {}", case.name);
     let many = if neighbour == Neighbour::Webhook { 2 } else { RATE };
     let mut passed = false;
+    let within = if case.stops_all { NAMED_WITHIN } else { PASSES_ON_WITHIN };
     let named = wired
-        .until(&format!("named: {what}"), NAMED_WITHIN, async |wired| {
-            passed = !case.stops_all && wired.progress(neighbour).await > before + many;
+        .until(&format!("named: {what}"), within, async |wired| {
+            passed = !case.stops_all
+                && wired.struck(neighbour) > struck
+                && wired.progress(neighbour).await > before + many;
             passed || wired.names(neighbour, since, case.stops_all)
         })
         .await;

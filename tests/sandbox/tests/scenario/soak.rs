@@ -90,9 +90,11 @@ impl Soak {
     async fn new(seed: u64, seconds: u64) -> Self {
         let adobe = adobe::Options { rate: Some(RATE), hold: HELD, ..options(RATE * seconds) };
         let adobe = adobe::Options { plan: adobe::Plan { seed, ..adobe.plan }, ..adobe };
-        // Files and batches of the sizes that a new installation has.
+        // Files and batches of the sizes that a new installation has. The hit ids that are remembered reach their limit before
+        // anything is compared.
         let configure = |text: &str| {
-            text.replace("min_file_bytes = \"0B\"\n", "")
+            text.replace("[log]\n", "[log]\ndedup_hits = 1000000\n")
+                .replace("min_file_bytes = \"0B\"\n", "")
                 .replace("min_batch_age = \"0s\"\n", "")
                 .replace("retry_max = \"10s\"", "retry_first = \"200ms\"\nretry_max = \"5s\"")
         };

@@ -25,6 +25,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use run::Outcome;
@@ -123,6 +124,22 @@ fn simulate(seed: u64, met: &mut BTreeMap<&'static str, u64>) -> Duration {
     first.simulated + second.simulated
 }
 
+/// What all seeds came to.
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    simulated: Duration,
+    met: BTreeMap<&'static str, u64>,
+}
+
+impl Sum {
+    fn add(&mut self, simulated: Duration, met: &BTreeMap<&'static str, u64>) {
+        self.seeds += 1;
+        self.simulated += simulated;
+        met.iter().for_each(|(what, times)| *self.met.entry(what).or_default() += times);
+    }
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap())
 }
@@ -133,26 +150,38 @@ fn never_met(met: &BTreeMap<&'static str, u64>) -> Vec<&'static str> {
 
 #[test]
 fn every_seed_keeps_the_promises_and_runs_the_same_twice() {
-    let mut met = BTreeMap::new();
     if let Some(seed) = number("SIMULATE_SEED") {
         println!("{}", once(seed).trace.join("\n"));
-        simulate(seed, &mut met);
+        simulate(seed, &mut BTreeMap::new());
         return;
     }
     let clock = Clock::system();
-    let (began, mut simulated, mut seeds) = (clock.steady(), Duration::ZERO, 0_u64);
+    let began = clock.steady();
     let limit = Duration::from_secs(number("SIMULATE_SECONDS").unwrap_or(SECONDS));
     let committed = REGRESSIONS.lines().filter_map(|line| line.split('#').next()?.trim().parse::<u64>().ok());
     let first = number("SIMULATE_FROM").unwrap_or(1);
-    for seed in committed.chain(first..) {
-        simulated += simulate(seed, &mut met);
-        seeds += 1;
-        // A slow machine needs longer to meet everything.
-        let elapsed = began.until(clock.steady());
-        if elapsed > limit && (never_met(&met).is_empty() || elapsed > limit * PATIENCE) {
-            break;
+    let (next, sum) = (Mutex::new(committed.chain(first..)), Mutex::new(Sum::default()));
+    // Each seed has a thread of its own, and as many run side by side as there are cores.
+    let seed_after_seed = || {
+        loop {
+            let seed = next.lock().unwrap().next().unwrap();
+            let mut own = BTreeMap::new();
+            let simulated = simulate(seed, &mut own);
+            let mut sum = sum.lock().unwrap();
+            sum.add(simulated, &own);
+            // A slow machine needs longer to meet everything.
+            let elapsed = began.until(clock.steady());
+            if elapsed > limit && (never_met(&sum.met).is_empty() || elapsed > limit * PATIENCE) {
+                break;
+            }
         }
-    }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(seed_after_seed);
+        }
+    });
+    let Sum { seeds, simulated, met } = sum.into_inner().unwrap();
     let took = began.until(clock.steady()).as_secs_f64();
     let days = simulated.as_secs_f64() / 86_400.0;
     println!("{seeds} seeds, each twice: {days:.0} days in {took:.0} s, {:.0} a minute", days * 60.0 / took);

@@ -41,7 +41,8 @@ const TURNS: u32 = 7;
 const TABLES: [u64; 3] = [0, 1_000_000, 5_000_000];
 /// What a staged load may take of a plain one's time.
 const MOST: f64 = 3.0;
-/// By how much it may grow from the second table to the last: so much two equal turns differ.
+/// By how much its share of a plain one's time may grow from the second table to the last: so much two equal turns differ, where
+/// the turns of plain loads do not lie apart further.
 const GROWTH: f64 = 1.25;
 /// A batch is loaded within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,11 +78,12 @@ async fn measure() {
             ms(staged)
         );
         assert!(of_plain <= MOST, "a staged load takes {of_plain:.2} times a plain one");
-        grown.push(ms(staged));
+        grown.push((of_plain, noise));
     }
-    let growth = grown[2] / grown[1];
-    println!("\nfrom 1 to 5 million rows a staged load takes {growth:.2} times as long");
-    assert!(growth <= GROWTH, "it grows with the table");
+    let ((second, _), (last, noise)) = (grown[1], grown[2]);
+    let growth = last / second;
+    println!("\nfrom 1 to 5 million rows a staged load grows by {growth:.2} beside a plain one");
+    assert!(growth <= GROWTH.max(1.0 + noise / 100.0), "it grows with the table");
     world.stop().await;
 }
 

@@ -109,7 +109,7 @@ async fn no_row_is_lost_or_doubled_on_the_s3_of_moto() {
     }
     producer.stop(STOP).await.unwrap();
     ingester.stop(STOP).await.unwrap();
-    let (ended, said) = ask(&config, &["audit"]);
+    let (ended, said) = ask(&config, &["audit", "--since", "1d"]);
     assert_eq!(ended, Some(0), "{said}");
     moto.end();
     assert_clean(&judge::judge(&generator, redshift.postgres_url(), &objects).await.unwrap());

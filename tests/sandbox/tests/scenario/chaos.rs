@@ -210,7 +210,7 @@ impl Campaign {
         self.world.standins.adobe.faults().clear();
         self.s3().faults().clear();
         self.redshift().faults().clear();
-        self.operator.end().await?;
+        self.operator.end(&self.world).await?;
         let hits = self.world.standins.adobe.generator().plan().hits;
         let wanted = self.world.wanted();
         loop {

@@ -104,7 +104,7 @@ impl Operator {
                 service.stop(STOP).await.map_err(|error| told(&error))?;
                 service.start_again().map_err(|error| told(&error))
             }
-            3 => match leave_folder(world).await {
+            3 | 4 => match leave_folder(world).await {
                 Some(batch) => {
                     self.count(ADOPTED);
                     self.left.push(batch);
@@ -138,15 +138,24 @@ impl Operator {
         Ok(())
     }
 
-    /// Waits for the commands that are under way, and adopts what could not be adopted before. Nothing fails any more.
-    pub(super) async fn end(&mut self) -> Result<(), String> {
+    /// Waits for the commands that are under way, and adopts what could not be adopted before, each folder with the schema that its
+    /// rows were made with. Nothing fails any more.
+    pub(super) async fn end(&mut self, world: &World) -> Result<(), String> {
         while let Some(ended) = self.running.join_next().await {
             ended.unwrap()?;
         }
         for batch in &self.left {
-            let (args, config) = (adopt(*batch), self.configs[0].clone());
-            let ended =
-                tokio::task::spawn_blocking(move || run("ingester", &args, &config)).await.unwrap()?;
+            let mut ended = (None, String::new());
+            for columns in (0..=self.columns).rev() {
+                fs::write(world.path("schema.toml"), schema(columns)).unwrap();
+                let (args, config) = (adopt(*batch), self.configs[0].clone());
+                ended =
+                    tokio::task::spawn_blocking(move || run("ingester", &args, &config)).await.unwrap()?;
+                if ended.0 == Some(0) {
+                    break;
+                }
+            }
+            fs::write(world.path("schema.toml"), schema(self.columns)).unwrap();
             if ended.0 != Some(0) {
                 return Err(format!("{batch} is not adopted: {ended:?}"));
             }

@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos campaign simulate network hostile soak fuzz mutants build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
+.PHONY: demo test check-deploy check-sql independent scenario screenshots crash-test io-faults chaos campaign simulate network soak fuzz mutants build build-times prerequisites format readme docs cost bench counts deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -122,11 +122,6 @@ network: prerequisites
 	cargo build $(TESTED) --bins --test scenario
 	NETWORK_SECONDS=$(NETWORK_SECONDS) $(if $(NETWORK_SEED),NETWORK_SEED=$(NETWORK_SEED)) cargo test $(TESTED) \
 		--test scenario -- --include-ignored --nocapture network::
-
-# A bucket into which a stranger writes, beside the running services.
-hostile: prerequisites
-	cargo build $(TESTED) --bins --test scenario
-	cargo test $(TESTED) --test scenario -- --nocapture hostile::
 
 # One piece of the soak: 2,000 hits/s and a fault a minute for SOAK_SECONDS. Adds it to docs/soak.csv, and draws all pieces.
 SOAK_SECONDS ?= 28800

@@ -161,7 +161,7 @@ fn every_seed_keeps_the_promises_and_runs_the_same_twice() {
     let committed = REGRESSIONS.lines().filter_map(|line| line.split('#').next()?.trim().parse::<u64>().ok());
     let first = number("SIMULATE_FROM").unwrap_or(1);
     let (next, sum) = (Mutex::new(committed.chain(first..)), Mutex::new(Sum::default()));
-    // Each seed has a thread of its own, and as many run side by side as there are cores.
+    // A seed runs on one thread, and as many seeds run side by side as there are cores.
     let seed_after_seed = || {
         loop {
             let seed = next.lock().unwrap().next().unwrap();

@@ -34,13 +34,16 @@ pub(super) enum Neighbour {
 impl Neighbour {
     pub(super) const ALL: [Self; 5] = [Self::Ims, Self::Livestream, Self::S3, Self::Redshift, Self::Webhook];
 
-    /// The service and the component that name it, and what `state dump` says of them.
-    fn named_by(self) -> (&'static str, &'static str, &'static str) {
+    /// The services and components that name it, and what `state dump` says of them. The first one needs it all the time.
+    fn named_by(self) -> &'static [(&'static str, &'static str, &'static str)] {
         match self {
-            Self::Ims | Self::Livestream => ("producer", "stream", "not connected for "),
-            Self::S3 => ("producer", "upload", "upload S3 fails for "),
-            Self::Redshift => ("ingester", "load", "load held up for "),
-            Self::Webhook => ("producer", "alerts", "alerts not told for "),
+            Self::Ims | Self::Livestream => &[("producer", "stream", "not connected for ")],
+            Self::S3 => &[
+                ("producer", "upload", "upload S3 fails for "),
+                ("ingester", "discovery", "discovery S3 fails for "),
+            ],
+            Self::Redshift => &[("ingester", "load", "load held up for ")],
+            Self::Webhook => &[("producer", "alerts", "alerts not told for ")],
         }
     }
 }
@@ -167,9 +170,10 @@ impl Wired {
     }
 
     /// Whether a service says, of a try since then, that this neighbour does not answer as it should, and `state dump` with it;
-    /// with `place`, also where that is.
+    /// with `place`, the one that needs it all the time, and where that is.
     pub(super) fn names(&self, neighbour: Neighbour, since: DateTime<Utc>, place: bool) -> bool {
-        let (service, component, words) = neighbour.named_by();
+        let by = neighbour.named_by();
+        let by = if place { &by[..1] } else { by };
         let reason = match neighbour {
             // Its address is a secret.
             Neighbour::Webhook => String::new(),
@@ -178,16 +182,18 @@ impl Wired {
             _ => String::new(),
         };
         let dump: Value = serde_json::from_str(&self.world.dump_as(&["--json"])).unwrap_or_default();
-        let fails = |status: &Value| {
+        let fails = |component: &str, status: &Value| {
             let (last, why) = (status["failing"]["last"].as_str(), status["failing"]["why"].as_str());
             let last = last.and_then(|last| last.parse::<DateTime<Utc>>().ok());
             status["component"] == component
                 && last.is_some_and(|last| last >= since)
                 && why.is_some_and(|why| why.contains(&reason))
         };
-        let fails =
-            dump[service]["snapshot"]["components"].as_array().is_some_and(|all| all.iter().any(fails));
-        fails && squeezed(&self.world.dump()).contains(words)
+        by.iter().any(|(service, component, words)| {
+            let components = dump[service]["snapshot"]["components"].as_array();
+            components.is_some_and(|all| all.iter().any(|status| fails(component, status)))
+                && squeezed(&self.world.dump()).contains(words)
+        })
     }
 
     /// Waits until `done`, but not longer; says how long it took.

@@ -7,13 +7,17 @@ from pathlib import Path
 
 GROUPS = ["Redshift", "S3", "Adobe", "services", "operators", "rare ways"]
 
-pieces = [Path(name).read_text() for name in sys.argv[1:]]
+pieces = [Path(name).read_text() for name in sys.argv[1:] if name.endswith(".txt")]
+failed = [name for name in sys.argv[1:] if name.endswith(".failed")]
 seconds = faults = 0
+levels: Counter[str] = Counter()
 rows: Counter[str] = Counter()
 met: dict[str, Counter[str]] = defaultdict(Counter)
 for piece in pieces:
     seconds += int(re.search(r"^chaos: seed \d+, (\d+) s$", piece, re.M)[1])
-    faults += int(re.search(r"^(\d+) faults at ", piece, re.M)[1])
+    told = re.search(r"^(\d+) faults at (\w+) isolation", piece, re.M)
+    faults += int(told[1])
+    levels[told[2]] += 1
     counts = re.search(r"^sent=.*?;", piece, re.M)[0]
     rows.update({name: int(times) for name, times in re.findall(r"(\w+)=(\d+)", counts)})
     for line in piece.splitlines():
@@ -22,7 +26,8 @@ for piece in pieces:
         elif kind := re.fullmatch(r" +(\d+) (.+)", line):
             met[group][kind[2]] += int(kind[1])
 
-print(f"{faults:,} faults in {len(pieces)} pieces of {seconds:,} s in all")
+of = ", ".join(f"{times} at {level} isolation" for level, times in sorted(levels.items()))
+print(f"{faults:,} faults in {len(pieces)} pieces of {seconds:,} s in all, {of}; {len(failed)} pieces failed")
 print(" ".join(f"{name}={times}" for name, times in rows.items()))
 assert set(met) == set(GROUPS), f"other groups than expected: {set(met)}"
 for group in GROUPS:

@@ -67,6 +67,11 @@ pub fn day_folder(prefix: &str, day: NaiveDate) -> String {
     format!("{prefix}{}/", day.format("%Y%m%d"))
 }
 
+/// The day that a folder directly below a prefix is named after; None for any other name.
+pub fn parse_day(name: &str) -> Option<NaiveDate> {
+    NaiveDate::parse_from_str(name, "%Y%m%d").ok().filter(|day| day.format("%Y%m%d").to_string() == name)
+}
+
 /// The name of file `no` (from 0) within its batch's folder.
 pub fn file_name(no: u32, compression: Compression) -> String {
     format!("{no}.csv{}", compression.suffix())

@@ -376,6 +376,9 @@ impl Seal {
     }
 
     fn files_fault(&self) -> Option<String> {
+        if let Some(too_many) = bounds::files_fault(self.files.len()) {
+            return Some(too_many);
+        }
         let mut names = HashSet::with_capacity(self.files.len());
         let (mut rows, mut bytes) = (0_u64, 0_u64);
         for (number, file) in self.files.iter().enumerate() {

@@ -170,10 +170,11 @@ async fn act(store: &ObjectStore, act: Act) -> Result<(), ObjectStoreError> {
         Act::Put { key, content } => store.put(&key, content).await.map(|_| ()),
         Act::Copy { from, to } => match store.copy(&from, &to).await {
             // Another ingester archives the same folder and was faster.
-            Err(error) if error.is_not_found() => {
-                let there = store.list(&to, None).await?;
-                if there.iter().any(|object| object.key == to) { Ok(()) } else { Err(error) }
-            }
+            Err(error) if error.is_not_found() => match store.size(&to).await {
+                Ok(_) => Ok(()),
+                Err(of_target) if of_target.is_not_found() => Err(error),
+                Err(of_target) => Err(of_target),
+            },
             outcome => outcome,
         },
     }

@@ -9,18 +9,21 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, stream};
 use shared::human;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, ObjectStoreError, SMALL};
+use shared::object_store::{Object, ObjectStore, ObjectStoreError, ObjectStoreErrorKind, SMALL};
 use shared::seal::{AHEAD, Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::facts::batch::unnamed_schema;
-use crate::failure::LoadFailure;
+use crate::failure::{LoadFailure, Scope};
 
 /// Objects that are named at most; the others are counted.
 const NAMED: usize = 5;
+/// Files that S3 is asked for at once, of which the listing does not tell whether they are as they were.
+const ASKED_AT_ONCE: usize = 8;
 
 /// What stands where the seal of a batch belongs.
 #[derive(Debug)]
@@ -71,10 +74,11 @@ pub async fn verify(
     now: DateTime<Utc>,
 ) -> Result<Folder, LoadFailure> {
     let folder = layout::folder(prefix, batch);
-    let seal = match read_seal(store, &folder, batch).await? {
-        SealRead::Usable(seal) => seal,
-        SealRead::Unusable(why) => return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")])),
-        SealRead::Missing => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
+    let seal = match read_seal(store, &folder, batch).await {
+        Ok(SealRead::Usable(seal)) => seal,
+        Ok(SealRead::Unusable(why)) => return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")])),
+        Ok(SealRead::Missing) => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
+        Err(error) => return Err(whose(store, &folder, error).await),
     };
     if let Err(failure) = for_these_columns(&seal, fingerprint) {
         return Ok(Folder::Unfit(failure));
@@ -82,8 +86,19 @@ pub async fn verify(
     if let Some(why) = time_fault(&seal, now) {
         return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")]));
     }
-    let faults = faults(store, &folder, &seal).await?;
-    Ok(if faults.is_empty() { Folder::Whole(seal) } else { incomplete(&faults) })
+    match faults(store, &folder, &seal).await {
+        Ok(faults) if faults.is_empty() => Ok(Folder::Whole(seal)),
+        Ok(faults) => Ok(incomplete(&faults)),
+        Err(error) => Err(whose(store, &folder, error).await),
+    }
+}
+
+/// What S3 refuses of a folder that it lists concerns that batch alone: an object may be encrypted with somebody else's key.
+async fn whose(store: &ObjectStore, folder: &str, error: ObjectStoreError) -> LoadFailure {
+    let is_refused = error.kind() != ObjectStoreErrorKind::Passing;
+    let failure = LoadFailure::from(error);
+    let is_own = is_refused && store.list_page(folder, None).await.is_ok();
+    LoadFailure { scope: if is_own { Scope::Batch } else { failure.scope }, ..failure }
 }
 
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
@@ -114,12 +129,18 @@ pub(crate) async fn file_faults(
     };
     let compared = compare(seal, folder, &objects);
     let mut faults = compared.faults;
-    for file in compared.suspects {
-        let key = format!("{folder}{}", file.name);
-        match store.crc32_of(&key).await {
-            Ok(crc32) if crc32 == file.crc32 => {}
+    let suspects =
+        compared.suspects.iter().map(|file| (format!("{folder}{}", file.name), file.crc32.clone()));
+    let suspects: Vec<(String, String)> = suspects.collect();
+    let asking = suspects.into_iter().map(|(key, sealed)| async move {
+        let answer = store.crc32_of(&key).await;
+        (key, sealed, answer)
+    });
+    let mut asked = stream::iter(asking).buffered(ASKED_AT_ONCE);
+    while let Some((key, sealed, answer)) = asked.next().await {
+        match answer {
+            Ok(crc32) if crc32 == sealed => {}
             Ok(crc32) => {
-                let sealed = &file.crc32;
                 faults.push(format!("{key} was altered: its CRC-32 is {crc32}, the seal says {sealed}"));
             }
             Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),

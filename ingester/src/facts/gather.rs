@@ -92,8 +92,17 @@ impl Sources<'_> {
         days.extend(waiting.map(|load| load.batch.day()));
         if self.config.ingester.archive != Archive::Keep {
             let prefix = &self.config.s3.to_ingest;
-            let folders = self.store.folders(prefix).await?;
-            days.extend(folders.iter().filter_map(|folder| day_of(prefix, folder)));
+            let folders = self.store.folders(prefix, |name| layout::parse_day(name).is_some()).await?;
+            for folder in folders {
+                let day =
+                    folder.strip_prefix(prefix).and_then(|name| layout::parse_day(name.strip_suffix('/')?));
+                // Whoever writes to the bucket may make days without end: one without a batch costs one request.
+                if let Some(day) = day.filter(|day| !days.contains(day))
+                    && !batches_of_day(self.store, &folder).await?.is_empty()
+                {
+                    days.insert(day);
+                }
+            }
         }
         Ok(days)
     }
@@ -180,7 +189,9 @@ impl Sources<'_> {
             let named = counts.and_then(|row| Some(set::folder(prefix, batch, row.set.as_deref()?)));
             let mut there = InQuarantine::default();
             let own = layout::folder(prefix, batch);
-            for folder in self.store.folders(&own).await? {
+            let is_set_or_scratch =
+                |name: &str| set::is_hash(name) || SCRATCH.strip_suffix('/') == Some(name);
+            for folder in self.store.folders(&own, is_set_or_scratch).await? {
                 if folder.ends_with(SCRATCH) {
                     let ours = |key: &str| key.strip_prefix(&folder).is_some_and(is_of_search);
                     let old = self.store.list_older(&folder, self.now - SEARCHED, ours).await?;
@@ -211,7 +222,8 @@ impl Sources<'_> {
         let mut read = futures_util::stream::iter(read).buffer_unordered(self.config.s3.uploads);
         while let Some((batch, answer)) = read.next().await {
             let folder = match answer {
-                Ok(SealRead::Usable(seal)) => InFolder::Read(seal),
+                Ok(SealRead::Usable(seal)) if matches!(seals, Seals::All(_)) => InFolder::Read(seal),
+                Ok(SealRead::Usable(seal)) => InFolder::Read(without_names(seal)),
                 Ok(SealRead::Unusable(why)) => InFolder::Unusable(why),
                 Ok(SealRead::Missing) if prefix == self.config.s3.ingested => InFolder::NoSeal,
                 Ok(SealRead::Missing) => continue,
@@ -225,6 +237,18 @@ impl Sources<'_> {
         }
         Ok(())
     }
+}
+
+/// Memory holds the seals of a day, and whoever writes to the bucket may fill each with names. Nothing that is compared needs one.
+fn without_names(mut seal: Box<Seal>) -> Box<Seal> {
+    // Without a checksum of its content a batch is told from another one by those of its files.
+    if seal.content.is_some() {
+        seal.files = Vec::new();
+    }
+    seal.columns = seal.columns.map(|_| Vec::new());
+    seal.forgotten.iter_mut().for_each(|forgotten| forgotten.replaced = Vec::new());
+    seal.compared.iter_mut().for_each(|compared| compared.known = Vec::new());
+    seal
 }
 
 /// While the ledger names no set, any may come to count; `named` is the folder of the one that does.
@@ -267,11 +291,6 @@ fn in_load_store(load: Option<&Load>) -> InLoadStore {
     }
 }
 
-fn day_of(prefix: &str, folder: &str) -> Option<NaiveDate> {
-    let day = folder.strip_prefix(prefix)?.strip_suffix('/')?;
-    NaiveDate::parse_from_str(day, "%Y%m%d").ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,6 +306,20 @@ mod tests {
         assert!(is_other(with(Some(ours)), Some(&theirs), true));
         assert!(!is_other(with(None), Some(&theirs), false), "nobody knows");
         assert!(is_other(with(None), None, true));
+    }
+
+    #[test]
+    fn what_is_held_of_a_seal_says_the_same_of_its_batch() {
+        for content in [None, Some(Content::of_rows(b"a"))] {
+            for columns in [None, Some(vec!["a".to_owned(), "b".to_owned()])] {
+                let whole = Seal { content, columns, ..seal() };
+                let held = without_names(Box::new(whole.clone()));
+                assert_eq!(derived_id(&held), derived_id(&whole));
+                assert_eq!(unnamed_schema(&held), unnamed_schema(&whole));
+                assert_eq!((held.sealed_rows(), held.counts), (whole.sealed_rows(), whole.counts));
+                assert_eq!(held.files.is_empty(), content.is_some());
+            }
+        }
     }
 
     #[test]

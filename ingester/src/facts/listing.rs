@@ -53,7 +53,7 @@ pub(crate) async fn batches_of_day(
     store: &ObjectStore,
     day: &str,
 ) -> Result<BTreeSet<BatchId>, ObjectStoreError> {
-    let folders = store.folders(day).await?;
+    let folders = store.folders(day, |name| layout::parse_folder(name).is_some()).await?;
     let id = |folder: &String| layout::parse_folder(folder.strip_prefix(day)?.strip_suffix('/')?);
     Ok(folders.iter().filter_map(id).collect())
 }

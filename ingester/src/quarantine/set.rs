@@ -148,7 +148,7 @@ impl Set {
         let batch = self.description.batch;
         let own = layout::folder(prefix, batch);
         let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
-        let folders = store.folders(&own).await?;
+        let folders = store.folders(&own, is_hash).await?;
         let alike = folders.iter().filter_map(|folder| name_of(&own, folder));
         for name in alike.filter(|name| name.starts_with(content)).take(ALIKE) {
             match Self::get(store, prefix, batch, name, self.description.rows).await {

@@ -41,7 +41,7 @@ pub(crate) async fn tidy(
     batch: BatchId,
 ) -> Result<Option<Entry>, LoadFailure> {
     let own = layout::folder(&quarantine.prefix, batch);
-    let folders = store.folders(&own).await?;
+    let folders = store.folders(&own, set::is_hash).await?;
     let tidied = async {
         let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else {
             return Ok(Done::Nothing(None));

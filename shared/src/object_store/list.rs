@@ -101,13 +101,21 @@ impl ObjectStore {
         self.gather(prefix, None, usize::MAX, key).await
     }
 
-    /// The folders directly below `prefix`, each as `{prefix}name/`: a thousand to a request.
-    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, ObjectStoreError> {
+    /// The folders directly below `prefix` whose names are `ours`, each as `{prefix}name/`: a thousand to a request. However many
+    /// others lie there, they take no memory.
+    pub async fn folders(
+        &self,
+        prefix: &str,
+        ours: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, ObjectStoreError> {
+        let is_ours = |folder: &String| {
+            folder.strip_prefix(prefix).and_then(|name| name.strip_suffix('/')).is_some_and(&ours)
+        };
         let (mut folders, mut from) = (Vec::new(), None);
         loop {
             let (page, next) = self.page(prefix, Shows::Folders, from.as_ref()).await?;
             let found = page.common_prefixes.unwrap_or_default();
-            folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
+            folders.extend(found.into_iter().filter_map(|folder| folder.prefix).filter(is_ours));
             if next.is_none() {
                 return Ok(folders);
             }

@@ -10,6 +10,8 @@ use crate::human::shown;
 use crate::layout::{Compression, parse_file_name};
 use crate::schema::{MAX_COLUMNS, valid_name};
 
+/// Files of a batch at most, which is the most that `batch.files_per_batch` may be.
+const MAX_FILES: usize = 1_000;
 /// Rows of a file at most, which is the most that `batch.records_per_file` may be.
 pub const MAX_FILE_ROWS: u64 = 1_000_000;
 /// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
@@ -30,6 +32,11 @@ const FINGERPRINT: usize = 16;
 const CRC32: (usize, &str) = (8, "==");
 /// Seconds since 1970 of times whose year has four digits: no timestamp of SQL is written otherwise.
 const TIMES: Range<i64> = -62_135_596_800..253_402_300_800;
+
+/// What is wrong with the number of files.
+pub(super) fn files_fault(files: usize) -> Option<String> {
+    (files > MAX_FILES).then(|| format!("it names {files} files, and no batch has more than {MAX_FILES}"))
+}
 
 /// What is wrong with the name of a file: one of any other name would be loaded, and neither archived nor deleted.
 pub(super) fn name_fault(name: &str, compression: Compression) -> Option<String> {
@@ -107,6 +114,12 @@ pub(super) fn key_id_fault(key: &str) -> Option<String> {
 
 /// What is wrong with the names that a seal gave up.
 pub(super) fn replaced_fault(names: &[String]) -> Option<String> {
+    if names.len() > MAX_FILES {
+        return Some(format!(
+            "it gave up {} names, and no batch has more than {MAX_FILES} files",
+            names.len()
+        ));
+    }
     let odd = names.iter().find(|name| parse_file_name(name).is_none())?;
     Some(format!("it gave up the name \"{}\", which no file of rows has", shown(odd)))
 }
@@ -192,6 +205,11 @@ mod tests {
         for forgotten in [forgotten(u64::MAX, 0), forgotten(0, u64::MAX)] {
             assert!(said(|seal| seal.forgotten = Some(forgotten)).contains("of something"));
         }
+        let mut files = Vec::from_iter(seal().files.iter().cycle().take(MAX_FILES + 1).cloned());
+        files.iter_mut().enumerate().for_each(|(n, file)| file.name = format!("{n}.csv.zst"));
+        assert!(said(|seal| seal.files = files.clone()).contains("it names 1001 files"));
+        let many = Forgotten { replaced: vec!["0.csv.zst".to_owned(); MAX_FILES + 1], ..forgotten(0, 200) };
+        assert!(said(|seal| seal.forgotten = Some(many.clone())).contains("it gave up 1001 names"));
         let known = vec![KnownRun { run: RunId::new(), until: 1 }; MAX_RUNS + 1];
         assert!(said(|seal| seal.compared.as_mut().unwrap().known = known).contains("it names 1001 runs"));
     }

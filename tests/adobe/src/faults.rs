@@ -2,7 +2,7 @@
 //! 503 on the reconnect, then `Stall`). A fault that waits for a request or for a stream holds back those behind it.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -87,27 +87,58 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Refuse { door: Door::Ims, .. } => "ims refuses",
+            Self::Refuse { door: Door::Front, .. } => "front refuses",
+            Self::Refuse { door: Door::Stream, .. } => "stream refuses",
+            Self::RedirectTo(_) => "redirect",
+            Self::ExpireToken => "expired token",
+            Self::Cut { .. } => "cut",
+            Self::End { .. } => "end",
+            Self::Stall { .. } => "stall",
+            Self::Garbage { .. } => "garbage",
+            Self::Damage { .. } => "damage",
+            Self::Lapse { .. } => "lapse",
+            Self::Replay { .. } => "replay",
+            Self::Deliver(_) => "delivery",
+            Self::NotAuthorized { .. } => "not authorized",
+        }
+    }
+}
+
 /// The script. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Faults {
-    queue: Arc<Mutex<VecDeque<Fault>>>,
+pub struct Faults(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    queue: VecDeque<Fault>,
+    struck: BTreeMap<String, u64>,
 }
 
 impl Faults {
     /// Adds a fault at the end of the script.
     pub fn push(&self, fault: Fault) {
-        self.with(|queue| queue.push_back(fault));
+        self.with(|script| script.queue.push_back(fault));
     }
 
     /// Forgets every fault that has not happened.
     pub fn clear(&self) {
-        self.with(VecDeque::clear);
+        self.with(|script| script.queue.clear());
     }
 
     /// Faults no request and no stream has taken yet.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.with(|queue| queue.len())
+        self.with(|script| script.queue.len())
+    }
+
+    /// How often each kind of fault struck.
+    #[must_use]
+    pub fn struck(&self) -> BTreeMap<String, u64> {
+        self.with(|script| script.struck.clone())
     }
 
     /// The next fault, if it is for a request at this door.
@@ -137,15 +168,24 @@ impl Faults {
 
     /// Puts a fault that was taken, but never happened, back to the front.
     pub(crate) fn give_back(&self, fault: Fault) {
-        self.with(|queue| queue.push_front(fault));
+        self.with(|script| {
+            if let Some(times) = script.struck.get_mut(fault.name()) {
+                *times = times.saturating_sub(1);
+            }
+            script.queue.push_front(fault);
+        });
     }
 
     fn take_if(&self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
-        self.with(|queue| queue.pop_front_if(|fault| wanted(fault)))
+        self.with(|script| {
+            let fault = script.queue.pop_front_if(|fault| wanted(fault))?;
+            *script.struck.entry(fault.name().to_owned()).or_default() += 1;
+            Some(fault)
+        })
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut VecDeque<Fault>) -> T) -> T {
-        act(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, act: impl FnOnce(&mut Script) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -8,9 +8,9 @@
 mod line;
 mod tls;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub enum Fault {
     /// After so many bytes of the answer the connection ends, drawn whether by FIN or by RST: within a TLS handshake, the head of
     /// an answer, or its body.
     CutAfter(Range<u64>),
+    /// The same behind so many bytes of what is asked: within the client's hello, the head of a request, or its body.
+    CutAsked(Range<u64>),
     /// Packets are lost, not even the kernel confirms anything, and nobody is let in. When it ends, connections go on.
     Cable,
     /// As [`Fault::Cable`], but what stands now never goes on: the peer has vanished, and has not said so.
@@ -46,6 +48,28 @@ pub enum Fault {
     /// connection arrives behind what is sent later on another, and arrives also when its sender has gone.
     Late(Duration),
 }
+
+impl Fault {
+    /// What it is called where faults are counted.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::CutAfter(_) => "answer cut",
+            Self::CutAsked(_) => "request cut",
+            Self::Cable => "cable",
+            Self::Vanished => "vanished",
+            Self::Swallowed => "swallowed",
+            Self::AnswersSwallowed => "answers swallowed",
+            Self::ByteWise(_) => "byte-wise",
+            Self::Late(_) => "late",
+        }
+    }
+}
+
+/// How often each kind of fault struck: once for a connection and each time that the way was told.
+type Struck = BTreeMap<&'static str, u64>;
 
 /// What all lines of a way are told.
 #[derive(Debug, Clone, Default)]
@@ -63,7 +87,7 @@ struct Told {
 pub struct Way {
     address: SocketAddr,
     told: watch::Sender<Told>,
-    struck: Arc<AtomicU64>,
+    struck: Arc<Mutex<Struck>>,
     listener: Arc<TcpListener>,
     /// Whether the listener's packets are lost.
     deaf: Mutex<bool>,
@@ -78,7 +102,7 @@ impl Way {
     pub async fn to(neighbour: SocketAddr, seed: u64) -> std::io::Result<Self> {
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await?);
         let (address, told) = (listener.local_addr()?, watch::Sender::new(Told::default()));
-        let struck = Arc::<AtomicU64>::default();
+        let struck = Arc::<Mutex<Struck>>::default();
         let (accepted, listening, counting) = (told.clone(), listener.clone(), struck.clone());
         let accepting = tokio::spawn(async move {
             let mut number = 0;
@@ -127,10 +151,10 @@ impl Way {
         self.told.send_modify(|told| told.breaks += 1);
     }
 
-    /// How often a connection met a fault: those that stood when it began, and those that came while it lasted.
+    /// How often each kind of fault did something to a connection: ended it, or kept bytes back.
     #[must_use]
-    pub fn struck(&self) -> u64 {
-        self.struck.load(Ordering::Relaxed)
+    pub fn struck(&self) -> BTreeMap<&'static str, u64> {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -194,7 +218,7 @@ mod tests {
             way.set(&[]);
             assert_eq!(said_again(&mut old, b"c").await, None, "{fault:?}");
             assert_eq!(said_again(&mut client(&way).await, b"d").await.unwrap(), b"d", "{fault:?}");
-            assert_eq!(way.struck(), 1);
+            assert_eq!(way.struck(), [(fault.name(), 1)].into());
         }
     }
 
@@ -222,7 +246,18 @@ mod tests {
         while let Ok(Ok(1)) = timeout(Duration::from_secs(5), client.read(&mut byte)).await {
             passed += 1;
         }
-        assert_eq!(passed, 10);
+        assert_eq!((passed, way.struck()), (10, [("answer cut", 1)].into()));
+    }
+
+    #[tokio::test]
+    async fn just_so_many_bytes_of_a_request_arrive_before_the_cut_and_a_shorter_one_is_whole() {
+        let way = way(1).await;
+        way.set(&[Fault::CutAsked(10..11)]);
+        let mut old = client(&way).await;
+        assert_eq!(said_again(&mut old, &[7; 10]).await.unwrap(), [7; 10]);
+        assert_eq!(way.struck(), [].into());
+        assert_eq!(said_again(&mut old, b"more").await, None);
+        assert_eq!(way.struck(), [("request cut", 1)].into());
     }
 
     #[tokio::test]

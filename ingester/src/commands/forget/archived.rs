@@ -21,7 +21,8 @@ impl Task<'_> {
     pub(super) async fn archive(&self, kept: &[BatchId], place: &mut Place) -> Result<(), Failure> {
         place.searched = true;
         let s3 = &self.config.s3;
-        let days = self.store.folders(&s3.ingested).await.map_err(store_failed)?;
+        let is_day = |name: &str| layout::parse_day(name).is_some();
+        let days = self.store.folders(&s3.ingested, is_day).await.map_err(store_failed)?;
         let progress = bar(days.len() as u64 + 1, "days of the archive");
         for day in days {
             self.folders(self.of_day(&day).await?, place).await?;

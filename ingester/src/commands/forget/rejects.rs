@@ -35,7 +35,8 @@ impl Task<'_> {
         let prefix = &self.config.s3.rejected;
         let mut producers = instances(self.session, self.target).await.doing(Doing::ReadLedger)?;
         producers.insert(self.config.instance.name.to_string());
-        let days = self.store.folders(prefix).await.map_err(store_failed)?;
+        let is_day = |name: &str| layout::parse_day(name).is_some();
+        let days = self.store.folders(prefix, is_day).await.map_err(store_failed)?;
         let progress = bar(days.len() as u64, "days of rejects");
         for day in days {
             let within = day.strip_prefix(prefix.as_str()).unwrap_or_default();

@@ -8,6 +8,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::human::{self, Span, count};
+use shared::layout;
 use shared::object_store::ObjectStore;
 
 use super::show::Shown;
@@ -105,7 +106,8 @@ pub(crate) async fn command(
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
             let mut waiting = BTreeSet::new();
-            for day in store.folders(&config.s3.to_ingest).await.map_err(store_failed)? {
+            let is_day = |name: &str| layout::parse_day(name).is_some();
+            for day in store.folders(&config.s3.to_ingest, is_day).await.map_err(store_failed)? {
                 waiting.extend(batches_of_day(&store, &day).await.map_err(store_failed)?);
             }
             let session = open(config, &target, clock).await?;

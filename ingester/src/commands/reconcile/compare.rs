@@ -53,7 +53,8 @@ pub(super) async fn reconcile(
         now: report.at,
         young: young(sources.config),
     };
-    for day in sources.days(known, report.since).await? {
+    // The latest first: whoever writes to the bucket may make batches of as many earlier days as he likes.
+    for day in sources.days(known, report.since).await?.into_iter().rev() {
         let from = day.and_time(NaiveTime::MIN).and_utc();
         let part = (from, from + TimeDelta::days(1));
         let mut batches = sources.batches(part, known, seals).await?;

@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Fault, Told, deafen};
+use super::{Fault, Struck, Told, deafen};
 
 /// What is read at once, and pieces that may be under way in one direction.
 const PIECE: usize = 16 * 1024;
@@ -43,17 +43,33 @@ pub(super) struct Line {
     told: watch::Receiver<Told>,
     /// How often the way had been broken off when it began.
     breaks: u64,
-    struck: Arc<AtomicU64>,
+    struck: Arc<Mutex<Struck>>,
+    /// What the way was told last that struck this connection.
+    struck_by: AtomicU64,
     /// Questions, and answers, that were swallowed: this direction never goes on.
     questions_lost: AtomicBool,
     answers_lost: AtomicBool,
 }
 
 impl Line {
-    pub(super) fn new(seed: u64, number: u64, told: watch::Receiver<Told>, struck: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        number: u64,
+        told: watch::Receiver<Told>,
+        struck: Arc<Mutex<Struck>>,
+    ) -> Self {
         let [questions_lost, answers_lost] = [AtomicBool::new(false), AtomicBool::new(false)];
         let breaks = told.borrow().breaks;
-        Self { seed, number, told, breaks, struck, questions_lost, answers_lost }
+        Self {
+            seed,
+            number,
+            told,
+            breaks,
+            struck,
+            struck_by: AtomicU64::new(0),
+            questions_lost,
+            answers_lost,
+        }
     }
 
     /// Carries until both directions have ended, or a fault ends them.
@@ -91,10 +107,10 @@ impl Line {
             if now.breaks != self.breaks {
                 return End::Reset;
             }
-            if !now.faults.is_empty() {
-                self.struck.fetch_add(1, Ordering::Relaxed);
-            }
             let fault = self.drawn(&now);
+            if let Some(fault @ (Fault::Reset | Fault::Closed | Fault::Vanished | Fault::Cable)) = fault {
+                self.strikes(fault, &now);
+            }
             if deaf && fault != Some(&Fault::Cable) {
                 let _ = SockRef::from(client).detach_filter();
                 deaf = false;
@@ -174,6 +190,10 @@ impl Line {
                 Direction::Answer => &self.answers_lost,
             };
             if lost.load(Ordering::Relaxed) {
+                // It may have been lost by an earlier one.
+                if let Some(fault @ (Fault::Swallowed | Fault::AnswersSwallowed)) = fault {
+                    self.strikes(fault, &now);
+                }
                 return Ok(Ok(()));
             }
             let mut some = piece.len();
@@ -183,20 +203,25 @@ impl Line {
                     let _ = told.changed().await;
                     continue;
                 }
-                Some(Fault::ByteWise(pause)) => {
+                Some(fault @ Fault::ByteWise(pause)) => {
+                    self.strikes(fault, &now);
                     some = 1;
                     sleep(*pause).await;
                 }
-                Some(Fault::Late(longest)) => {
+                Some(fault @ Fault::Late(longest)) => {
+                    self.strikes(fault, &now);
                     let share = self.draw(now.change * 2 + u64::from(direction == Direction::Answer)) % 1_000;
                     sleep_until(arrived + *longest * u32::try_from(share).unwrap_or(0) / 1_000).await;
                 }
-                Some(Fault::CutAfter(range)) if direction == Direction::Answer => {
+                Some(fault @ (Fault::CutAfter(range) | Fault::CutAsked(range)))
+                    if matches!(fault, Fault::CutAfter(_)) == (direction == Direction::Answer) =>
+                {
                     let draw = self.draw(now.change);
                     let left = allowed.of(now.change, range.start + draw % (range.end - range.start).max(1));
                     some = some.min(usize::try_from(*left).unwrap_or(usize::MAX));
                     *left -= some as u64;
                     if some == 0 {
+                        self.strikes(fault, &now);
                         return Err(if draw & (1 << 32) == 0 { End::Reset } else { End::InOrder });
                     }
                 }
@@ -209,6 +234,14 @@ impl Line {
             piece = rest;
         }
         Ok(Ok(()))
+    }
+
+    /// Counts what a fault did to this connection.
+    fn strikes(&self, fault: &Fault, told: &Told) {
+        if self.struck_by.swap(told.change, Ordering::Relaxed) != told.change {
+            let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+            *struck.entry(fault.name()).or_default() += 1;
+        }
     }
 
     fn note_loss(&self, direction: Direction, fault: Option<&Fault>) {
@@ -241,7 +274,7 @@ impl Line {
     }
 }
 
-/// Bytes of the answer that may still pass under a [`Fault::CutAfter`], and the change that told so.
+/// Bytes that may still pass under a [`Fault::CutAfter`] or [`Fault::CutAsked`], and the change that told so.
 #[derive(Debug, Default)]
 struct Allowed {
     change: u64,

@@ -127,6 +127,8 @@ impl Requests {
 #[derive(Debug, Default)]
 struct State {
     pending: VecDeque<Fault>,
+    /// Parts of keys whose objects nobody may read.
+    forbidden: Vec<String>,
     requests: Requests,
     struck: BTreeMap<String, u64>,
 }
@@ -139,6 +141,11 @@ impl Faults {
     /// Adds a fault behind those already waiting.
     pub fn push(&self, fault: Fault) {
         self.state().pending.push_back(fault);
+    }
+
+    /// From now on nobody may read the objects whose keys contain this, as if they were encrypted with somebody else's key.
+    pub fn forbid(&self, key: &str) {
+        self.state().forbidden.push(key.to_owned());
     }
 
     /// How many faults still wait for their request.
@@ -168,6 +175,10 @@ impl Faults {
     pub(super) fn meet(&self, asked: &Asked) -> Option<Side> {
         let mut state = self.state();
         *state.requests.0.entry(asked.operation).or_default() += 1;
+        let is_read = matches!(asked.operation, Operation::Get | Operation::Head);
+        if is_read && state.forbidden.iter().any(|part| asked.key.contains(part)) {
+            return Some(Side::Refused(Refusal::AccessDenied));
+        }
         let at = state.pending.iter().position(|fault| fault.fits(asked))?;
         let side = state.pending.remove(at)?.side;
         let name = format!("{:?} {}", asked.operation, side.name()).to_lowercase();

@@ -43,7 +43,7 @@ async fn everything(objects: &ObjectStore) {
     objects.size("ToIngest/k").await.unwrap();
     objects.crc32_of("ToIngest/k").await.unwrap();
     objects.list("ToIngest/", None).await.unwrap();
-    objects.folders("ToIngest/").await.unwrap();
+    objects.folders("ToIngest/", |_| true).await.unwrap();
     objects.list_older("ToIngest/", shared::clock::Clock::system().wall(), |_| true).await.unwrap();
     objects.delete("ToIngest/k").await.unwrap();
 }

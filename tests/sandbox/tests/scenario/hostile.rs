@@ -88,6 +88,7 @@ async fn what_a_stranger_writes_is_refused_with_its_reason_and_holds_up_no_batch
     zoo.foreign(FOREIGN);
     zoo.seals();
     zoo.folders();
+    zoo.locked().iter().for_each(|key| world.standins.s3.faults().forbid(key));
     let (kinds, mut ingester) = (zoo.unusable.len() + zoo.unfit.len(), world.start("ingester"));
     let begun = Instant::now();
     world.until_loaded(300, &mut [&mut producer, &mut ingester]).await;
@@ -111,7 +112,9 @@ async fn what_a_stranger_writes_is_refused_with_its_reason_and_holds_up_no_batch
     let said = ingester.said();
     for beast in &zoo.unusable {
         let own = |line: &&&str| line.contains("unusable seal") || line.contains("the seal cannot be read");
-        assert_eq!(lines_of(&said, beast).iter().filter(own).count(), 1, "{beast:?}\n{said}");
+        let lines = lines_of(&said, beast).iter().filter(own).count();
+        // What S3 refuses may pass.
+        assert!(lines == 1 || (lines > 0 && beast.why == "AccessDenied"), "{beast:?}\n{said}");
     }
 
     for args in [&["reconcile"][..], &["audit", "--since", "1d", "--deep"], &["replay", "--all"]] {

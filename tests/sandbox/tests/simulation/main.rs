@@ -85,6 +85,10 @@ const MUST_BE_MET: &[&str] = &[
     "a batch failed three times in a row",
     "a step of the loader in a pause",
     "an alert tells of an outage of Redshift",
+    "the circuit breaker holds loading",
+    "an alert is told",
+    "an alert is told again",
+    "the end of an alert is told",
 ];
 
 /// A directory in memory, where there is one: what a disk does is not simulated.

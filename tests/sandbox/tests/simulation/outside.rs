@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
 use shared::lock::locked;
+use shared::object_store::crc32;
 use tokio::sync::Notify;
 
 use crate::bucket::{Bucket, Write};
@@ -160,6 +161,21 @@ impl Outside {
         self.trace.add(at, &what.to_string());
     }
 
+    /// A few digits that stand for a statement or a body: equal for equal ones, whatever their ids are.
+    pub(crate) fn digest(&mut self, text: &str) -> String {
+        let named = without_hashes(&self.trace.named(text));
+        crc32(named.as_bytes())
+    }
+
+    /// Adds what the ledger says of each batch.
+    pub(crate) fn note_ledger(&mut self) {
+        let entries: Vec<String> = self.warehouse.ledger.values().map(|entry| format!("{entry:?}")).collect();
+        let named = entries.iter().map(|entry| without_hashes(&self.trace.named(entry)));
+        let mut named: Vec<String> = named.collect();
+        named.sort();
+        named.into_iter().for_each(|entry| self.note(format_args!("in the ledger: {entry}")));
+    }
+
     /// Notes that a promise was seen broken.
     pub(crate) fn breaks(&mut self, what: impl Into<String>) {
         let what = what.into();
@@ -177,8 +193,9 @@ pub(crate) struct Trace {
     began: Option<i64>,
 }
 
-/// Characters of an id.
+/// Characters of an id, and of a hash at least.
 const ID: usize = 36;
+const HASH: usize = 12;
 
 impl Trace {
     fn add(&mut self, at: i64, what: &str) {
@@ -207,6 +224,15 @@ impl Trace {
         }
         named
     }
+}
+
+/// Without words of many hexadecimal digits: what is made of an id is another one in each run.
+fn without_hashes(text: &str) -> String {
+    let is_hash = |word: &&str| word.len() >= HASH && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_end = |c: char| !c.is_ascii_alphanumeric();
+    text.split_inclusive(is_end)
+        .map(|word| if is_hash(&word.trim_end_matches(is_end)) { "#" } else { word })
+        .collect()
 }
 
 fn is_id(text: &str) -> bool {

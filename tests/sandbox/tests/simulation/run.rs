@@ -234,6 +234,9 @@ impl Simulation {
         if !stands(&self.ingester) {
             self.world.get().breaks("Redshift was away for two minutes, and no alert stands");
         }
+        if !self.ingester.told().iter().any(|name| name == "load_failing") {
+            self.world.get().breaks("Redshift was away for two minutes, and nobody was told");
+        }
         self.world.get().redshift_away = false;
         for _ in 0..12 {
             self.tick(Duration::from_secs(5)).await;
@@ -248,7 +251,12 @@ impl Simulation {
         let accepted: BTreeSet<u64> =
             self.producers.iter().flat_map(|producer| producer.accepted.iter().copied()).collect();
         let mut wrong = Vec::new();
+        let sent: BTreeSet<u64> = (0..hits_after(self.stream)).collect();
         for producer in &self.producers {
+            let missed: Vec<_> = sent.difference(&producer.accepted).take(5).collect();
+            if !missed.is_empty() {
+                wrong.push(format!("a producer has not accepted {missed:?} of {} hits", sent.len()));
+            }
             wrong.extend(
                 producer.left().into_iter().map(|what| format!("a producer has not ended its work: {what}")),
             );
@@ -294,6 +302,7 @@ impl Simulation {
         let simulated = self.passed();
         drop((self.producers, self.ingester));
         let mut outside = self.world.get();
+        outside.note_ledger();
         let trace = std::mem::take(&mut outside.trace.lines);
         let (met, wrong) = (std::mem::take(&mut outside.met), std::mem::take(&mut outside.wrong));
         Outcome { trace, met, wrong, simulated }

@@ -83,8 +83,8 @@ fn answer(outside: &mut Outside, pid: u32, sql: &str) -> Option<Vec<u8>> {
         return None;
     }
     let at_commit = sql == "COMMIT";
-    let fate = outside.fate(at_commit);
-    outside.note(format_args!("session {pid} {what}: {fate:?}"));
+    let (fate, digest) = (outside.fate(at_commit), outside.digest(sql));
+    outside.note(format_args!("session {pid} {what} {digest}: {fate:?}"));
     match fate {
         Fate::Fine => Some(bytes(&run(outside, pid, sql))),
         // Nothing refuses these.

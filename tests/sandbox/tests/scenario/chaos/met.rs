@@ -1,43 +1,44 @@
 //! Whether a campaign met what it is there for: every kind of fault, and the rare ways through the code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use super::operator;
 
-/// Kinds of fault at least, each counted by itself.
+/// Kinds of fault at least, whichever statement or request they strike.
 const KINDS: usize = 30;
-/// What a kind of fault is called, or a part of it: each was met.
-const FAULTS: [&str; 27] = [
+/// What a neighbour's faults are called, without the statement or request. Each was met.
+const REDSHIFT: [&str; 13] = [
     "refused",
     "applied then lost",
     "slow",
-    "orphan",
-    "1023",
-    "conflict",
-    "resize",
-    "s3 503",
-    "s3 403",
-    "text",
-    "slowdown",
-    "internalerror",
-    "accessdenied",
-    "cut",
     "held",
-    "body",
+    "orphan, commit",
+    "orphan, rollback",
+    "fails: 1023",
+    "fails: conflict",
+    "fails: resize",
+    "fails: disk full",
+    "fails: s3 503",
+    "fails: s3 403",
+    "fails: text",
+];
+const S3: [&str; 8] =
+    ["slowdown", "internalerror", "accessdenied", "cut", "cut body", "applied then lost", "slow", "held"];
+const ADOBE: [&str; 10] = [
+    "cut",
     "end",
     "stall",
     "garbage",
     "not authorized",
     "expired token",
+    "ims refuses",
     "front refuses",
     "stream refuses",
     "replay",
-    "producer killed",
-    "ingester killed",
-    "paused",
 ];
+const SERVICES: [&str; 4] = ["producer killed", "ingester killed", "producer halted", "ingester halted"];
 /// What a service says when it goes a way that is rarely gone.
 const RARE: [&str; 13] = [
     "is in the ledger: loaded before",
@@ -65,15 +66,52 @@ pub(super) fn rare(logs: impl Iterator<Item = impl AsRef<Path>>) -> BTreeMap<&'s
     met
 }
 
-/// What was never met.
-pub(super) fn missing(struck: &BTreeMap<String, u64>, rare: &BTreeMap<&'static str, usize>) -> Vec<String> {
-    let met = |words: &str| struck.iter().any(|(name, times)| name.contains(words) && *times > 0);
-    let mut missing: Vec<String> =
-        FAULTS.into_iter().chain(operator::all()).filter(|name| !met(name)).map(str::to_owned).collect();
-    missing.extend(rare.iter().filter(|(_, times)| **times == 0).map(|(words, _)| format!("\"{words}\"")));
-    let kinds = struck.values().filter(|times| **times > 0).count();
-    if kinds < KINDS {
-        missing.push(format!("{} kinds of fault more", KINDS - kinds));
+/// How often each kind of fault struck: of each neighbour by what it was, then what was done to services, and by operators.
+pub(super) struct Struck {
+    pub(super) redshift: BTreeMap<String, u64>,
+    pub(super) s3: BTreeMap<String, u64>,
+    pub(super) adobe: BTreeMap<String, u64>,
+    pub(super) services: BTreeMap<String, u64>,
+    pub(super) operators: BTreeMap<String, u64>,
+}
+
+impl Struck {
+    /// Each group by its name, and whether it is of faults.
+    pub(super) fn groups(&self) -> [(&'static str, &BTreeMap<String, u64>, bool); 5] {
+        [
+            ("Redshift", &self.redshift, true),
+            ("S3", &self.s3, true),
+            ("Adobe", &self.adobe, true),
+            ("services", &self.services, true),
+            ("operators", &self.operators, false),
+        ]
     }
-    missing
+
+    /// What was never met.
+    pub(super) fn missing(&self, rare: &BTreeMap<&'static str, usize>) -> Vec<String> {
+        let sides = |group: &BTreeMap<String, u64>| -> BTreeSet<String> {
+            group.keys().filter_map(|name| Some(name.split_once(' ')?.1.to_owned())).collect()
+        };
+        let whole = |group: &BTreeMap<String, u64>| group.keys().cloned().collect::<BTreeSet<_>>();
+        let operators: Vec<_> = operator::all().collect();
+        let groups: [(&str, BTreeSet<String>, &[&str]); 5] = [
+            ("Redshift", sides(&self.redshift), &REDSHIFT),
+            ("S3", sides(&self.s3), &S3),
+            ("Adobe", whole(&self.adobe), &ADOBE),
+            ("services", whole(&self.services), &SERVICES),
+            ("operators", whole(&self.operators), &operators),
+        ];
+        let mut missing = Vec::new();
+        for (group, met, wanted) in &groups {
+            let never = wanted.iter().filter(|name| !met.contains(**name));
+            missing.extend(never.map(|name| format!("{group}: {name}")));
+        }
+        missing
+            .extend(rare.iter().filter(|(_, times)| **times == 0).map(|(words, _)| format!("\"{words}\"")));
+        let kinds: usize = groups[..4].iter().map(|(_, met, _)| met.len()).sum();
+        if kinds < KINDS {
+            missing.push(format!("{} kinds of fault more", KINDS - kinds));
+        }
+        missing
+    }
 }

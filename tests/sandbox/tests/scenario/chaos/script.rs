@@ -1,6 +1,5 @@
 //! What goes wrong next, by chance.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault as StreamFault};
@@ -58,12 +57,13 @@ pub(crate) fn redshift(random: &mut Rng, redshift: &Redshift) {
 }
 
 fn failure(random: &mut Rng) -> Failure {
-    match random.u32(..7) {
+    match random.u32(..8) {
         0 | 1 => Failure::SerializableIsolation,
         2 => Failure::SnapshotConflict,
         3 => Failure::ResizeMode,
         4 => Failure::S3SlowDown,
         5 => Failure::S3AccessDenied,
+        6 => Failure::DiskFull,
         _ => Failure::Text { message: "something that nobody has met yet".to_owned(), code: 9_999 },
     }
 }
@@ -101,36 +101,35 @@ pub(crate) fn s3(random: &mut Rng, s3: &S3) {
 }
 
 /// Adobe: what breaks a stream, or keeps it from beginning.
-pub(crate) fn adobe(random: &mut Rng, adobe: &Adobe, rate: u64, told: &mut BTreeMap<String, u64>) {
+///
+/// A redirect elsewhere ends the service, a lapse loses hits, and damage makes rejects of hits: these have scenarios of their own.
+pub(crate) fn adobe(random: &mut Rng, adobe: &Adobe, rate: u64) {
     let faults = adobe.faults();
     if faults.pending() > 2 {
         return;
     }
     let after = random.u64(..2 * rate);
     let refuse = |door, status| StreamFault::Refuse { door, status, body: None };
-    let (name, fault) = match random.u32(..10) {
-        0..2 => ("cut", StreamFault::Cut { after }),
-        2 => ("end", StreamFault::End { after }),
-        3 => ("stall", StreamFault::Stall { after, lasting: millis(random, 200, 5_000) }),
-        4 => ("garbage", StreamFault::Garbage { after }),
-        5 => ("not authorized", StreamFault::NotAuthorized { after }),
-        6 => {
+    let fault = match random.u32(..11) {
+        0..2 => StreamFault::Cut { after },
+        2 => StreamFault::End { after },
+        3 => StreamFault::Stall { after, lasting: millis(random, 200, 5_000) },
+        4 => StreamFault::Garbage { after },
+        5 => StreamFault::NotAuthorized { after },
+        // These strike whoever comes next.
+        other => {
             faults.push(StreamFault::Cut { after });
-            ("expired token", StreamFault::ExpireToken)
-        }
-        7 => {
-            faults.push(StreamFault::Cut { after });
-            ("front refuses", refuse(Door::Front, one(random, &[409, 424, 500, 503])))
-        }
-        8 => {
-            faults.push(StreamFault::Cut { after });
-            ("stream refuses", refuse(Door::Stream, 503))
-        }
-        _ => {
-            faults.push(StreamFault::Cut { after });
-            ("replay", StreamFault::Replay { back: random.u64(1..40) * rate })
+            match other {
+                6 => StreamFault::ExpireToken,
+                7 => {
+                    faults.push(StreamFault::ExpireToken);
+                    refuse(Door::Ims, one(random, &[429, 500, 503]))
+                }
+                8 => refuse(Door::Front, one(random, &[409, 424, 500, 503])),
+                9 => refuse(Door::Stream, 503),
+                _ => StreamFault::Replay { back: random.u64(1..40) * rate },
+            }
         }
     };
-    *told.entry(name.to_owned()).or_default() += 1;
     faults.push(fault);
 }

@@ -147,6 +147,18 @@ impl Zoo {
         });
         self.lies("which none is", |seal| seal["files"][0]["crc32"] = json!("\u{1b}[2J"));
         self.lies("which none is", |seal| seal["files"][0]["etag"] = json!("x".repeat(100_000)));
+        self.lies("it names 1001 files", |seal| {
+            let file = |n| {
+                let mut file = seal["files"][0].clone();
+                file["name"] = json!(format!("{n}.csv.zst"));
+                file
+            };
+            seal["files"] = (0..1_001).map(file).collect();
+        });
+        self.lies("it gave up 9000 names", |seal| {
+            let replaced = vec!["0.csv.zst"; 9_000];
+            seal["forgotten"] = json!({"rows": 1, "sealed_bytes": 1, "replaced": replaced, "highest": 0});
+        });
         self.lies("it gave up the name", |seal| {
             let replaced = ["../../batch.json"];
             seal["forgotten"] = json!({"rows": 1, "sealed_bytes": 1, "replaced": replaced, "highest": 0});
@@ -203,12 +215,22 @@ impl Zoo {
             (one.rows, one.bytes, one.crc32) = (10, file.len() as u64, crc32(&bomb));
             (seal.rows, seal.bytes) = (10, one.bytes);
         });
-        self.folder("and 3996 more", |seal, _, _| {
+        self.folder("and 995 more", |seal, _, _| {
             let one = seal.files[0].clone();
             let file = |n| shared::seal::SealedFile { name: format!("{n}.csv.zst"), ..one.clone() };
-            seal.files = (0..4_001).map(file).collect();
-            (seal.rows, seal.bytes) = (4_001 * one.rows, 4_001 * one.bytes);
+            seal.files = (0..1_000).map(file).collect();
+            (seal.rows, seal.bytes) = (1_000 * one.rows, 1_000 * one.bytes);
         });
+    }
+
+    /// Objects that S3 gives to nobody, since they are encrypted with somebody else's key: parts of their keys.
+    pub(super) fn locked(&mut self) -> [String; 2] {
+        self.folder("403", |seal, _, _| "\"another\"".clone_into(&mut seal.files[0].etag));
+        let rows = format!("{}/0.csv.zst", self.unfit.last().unwrap().batch);
+        let seal = self.next();
+        self.put(&format!("{}batch.json", layout::folder("ToIngest/", seal)), "{}");
+        self.unusable.push(Beast { batch: seal, why: "AccessDenied" });
+        [rows, format!("{seal}/batch.json")]
     }
 
     /// Objects that are of no batch, `many` of them before all others in a listing.

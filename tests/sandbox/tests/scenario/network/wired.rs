@@ -25,19 +25,22 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Neighbour {
     Ims,
-    Livestream,
+    /// The host of Livestream that redirects, and the one that streams.
+    Front,
+    Stream,
     S3,
     Redshift,
     Webhook,
 }
 
 impl Neighbour {
-    pub(super) const ALL: [Self; 5] = [Self::Ims, Self::Livestream, Self::S3, Self::Redshift, Self::Webhook];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Ims, Self::Front, Self::Stream, Self::S3, Self::Redshift, Self::Webhook];
 
-    /// The services and components that name it, and what `state dump` says of them. The first one needs it all the time.
+    /// The services and components that name it, and what `state dump` says of them.
     fn named_by(self) -> &'static [(&'static str, &'static str, &'static str)] {
         match self {
-            Self::Ims | Self::Livestream => &[("producer", "stream", "not connected for ")],
+            Self::Ims | Self::Front | Self::Stream => &[("producer", "stream", "not connected for ")],
             Self::S3 => &[
                 ("producer", "upload", "upload S3 fails for "),
                 ("ingester", "discovery", "discovery S3 fails for "),
@@ -61,8 +64,8 @@ pub(super) struct Limits {
 pub(super) struct Wired {
     pub(super) world: World,
     webhook: Webhook,
-    /// The first leads to IMS, the next two to Livestream's hosts, then S3, Redshift, webhook.
-    ways: [Way; 6],
+    /// One to each neighbour, in their order.
+    ways: [Way; Neighbour::ALL.len()],
     _terminators: Vec<Terminator>,
     services: Vec<Service>,
 }
@@ -93,7 +96,7 @@ impl Wired {
             };
             ways.push(Way::to(behind, seed + number).await.unwrap());
         }
-        let ways: [Way; 6] = ways.try_into().unwrap();
+        let ways: [Way; Neighbour::ALL.len()] = ways.try_into().unwrap();
         let [to_ims, to_front, to_stream, to_s3, to_redshift, to_webhook] =
             ways.each_ref().map(|way| format!("https://{}", way.address()));
         let stream_host = to_stream.replace("127.0.0.1", "localhost");
@@ -132,34 +135,24 @@ impl Wired {
             .push(Service::start_with(name, config, &logs, &[("SSL_CERT_FILE", ca.as_path())]).unwrap());
     }
 
-    /// The ways to a neighbour.
-    pub(super) fn ways(&self, to: Neighbour) -> &[Way] {
-        match to {
-            Neighbour::Ims => &self.ways[..1],
-            Neighbour::Livestream => &self.ways[1..3],
-            Neighbour::S3 => &self.ways[3..4],
-            Neighbour::Redshift => &self.ways[4..5],
-            Neighbour::Webhook => &self.ways[5..],
-        }
+    /// The way to a neighbour.
+    pub(super) fn way(&self, to: Neighbour) -> &Way {
+        &self.ways[to as usize]
     }
 
     pub(super) fn set(&self, to: Neighbour, faults: &[Fault]) {
-        self.ways(to).iter().for_each(|way| way.set(faults));
+        self.way(to).set(faults);
     }
 
     /// Resets the connections to a neighbour that stand.
     pub(super) fn break_off(&self, to: Neighbour) {
-        self.ways(to).iter().for_each(Way::break_off);
-    }
-
-    pub(super) fn struck(&self, to: Neighbour) -> u64 {
-        self.ways(to).iter().map(Way::struck).sum()
+        self.way(to).break_off();
     }
 
     /// How far the pipeline has come beyond a neighbour: rows in the log, rows in the table, or calls.
     pub(super) async fn progress(&self, to: Neighbour) -> u64 {
         match to {
-            Neighbour::Ims | Neighbour::Livestream => self.durable().await,
+            Neighbour::Ims | Neighbour::Front | Neighbour::Stream => self.durable().await,
             Neighbour::S3 | Neighbour::Redshift => self.world.loaded().await,
             Neighbour::Webhook => self.webhook.taken("/beat/producer").len() as u64,
         }
@@ -169,16 +162,16 @@ impl Wired {
         self.world.snapshot().await.map_or(0, |snapshot| snapshot.totals.rows)
     }
 
-    /// Whether a service says, of a try since then, that this neighbour does not answer as it should, and `state dump` with it;
-    /// with `place`, the one that needs it all the time, and where that is.
-    pub(super) fn names(&self, neighbour: Neighbour, since: DateTime<Utc>, place: bool) -> bool {
+    /// Whether the services say, of a try since then, that this neighbour does not answer as it should, and `state dump` with them:
+    /// all that need it, and where that is, if `nothing_passes`; otherwise one of them.
+    pub(super) fn names(&self, neighbour: Neighbour, since: DateTime<Utc>, nothing_passes: bool) -> bool {
         let by = neighbour.named_by();
-        let by = if place { &by[..1] } else { by };
+        let port = self.way(neighbour).address().port();
         let reason = match neighbour {
             // Its address is a secret.
             Neighbour::Webhook => String::new(),
             // The stream fails without IMS as it does without Livestream.
-            _ if place || neighbour == Neighbour::Ims => self.ways(neighbour)[0].address().to_string(),
+            _ if nothing_passes || neighbour == Neighbour::Ims => format!(":{port}"),
             _ => String::new(),
         };
         let dump: Value = serde_json::from_str(&self.world.dump_as(&["--json"])).unwrap_or_default();
@@ -189,11 +182,12 @@ impl Wired {
                 && last.is_some_and(|last| last >= since)
                 && why.is_some_and(|why| why.contains(&reason))
         };
-        by.iter().any(|(service, component, words)| {
+        let named = |(service, component, words): &(&str, &str, &str)| {
             let components = dump[service]["snapshot"]["components"].as_array();
             components.is_some_and(|all| all.iter().any(|status| fails(component, status)))
                 && squeezed(&self.world.dump()).contains(words)
-        })
+        };
+        if nothing_passes { by.iter().all(named) } else { by.iter().any(named) }
     }
 
     /// Waits until `done`, but not longer; says how long it took.

@@ -184,6 +184,19 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_is_refused_without_a_word_is_told_by_its_status() {
+        let store = store(|mut socket, _| async move {
+            read_request(&mut socket).await;
+            let answer = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+            let _ = socket.write_all(answer.as_bytes()).await;
+        })
+        .await;
+        let error = store.size("ToIngest/batch.json").await.unwrap_err();
+        assert_eq!(error.kind(), ObjectStoreErrorKind::Configuration);
+        assert!(error.to_string().contains("answered with status 403"), "{error}");
+    }
+
     #[test]
     fn no_length_takes_much_memory_before_the_bytes_have_come() {
         assert_eq!((room(None), room(Some(0)), room(Some(7))), (0, 0, 7));

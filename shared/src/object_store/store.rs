@@ -109,9 +109,11 @@ impl ObjectStore {
             return ObjectStoreError { advice, ..self.error(operation, key, why, kind) };
         }
         let address = &self.terms.address;
-        let reason = match error {
-            SdkError::TimeoutError(_) => format!("no answer from {address} within s3.timeout"),
-            SdkError::DispatchFailure(failure) if !failure.is_user() => {
+        let reason = match (error, status) {
+            // The answer to a HEAD has no body that could say why.
+            (SdkError::ServiceError(_), Some(status)) => format!("{address} answered with status {status}"),
+            (SdkError::TimeoutError(_), _) => format!("no answer from {address} within s3.timeout"),
+            (SdkError::DispatchFailure(failure), _) if !failure.is_user() => {
                 format!("cannot reach {address} (s3.endpoint, s3.region): {}", inner_causes(error))
             }
             _ => causes(error),

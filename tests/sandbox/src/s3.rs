@@ -6,6 +6,7 @@ mod address;
 mod faults;
 
 mod etags;
+mod listing;
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,7 +63,7 @@ impl S3 {
     async fn starting(root: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root.join(BUCKET))?;
         let files = FileSystem::new(root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let mut service = S3ServiceBuilder::new(etags::WithEtags(files));
+        let mut service = S3ServiceBuilder::new(etags::WithEtags { files, root: root.to_owned() });
         let mut known = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
         for key in access::keys() {
             known.register(key, SECRET_KEY.into());

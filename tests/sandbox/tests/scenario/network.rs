@@ -172,10 +172,13 @@ fn call(wired: &Wired, neighbour: Neighbour) {
             wired.world.standins.adobe.revoke_tokens();
             wired.break_off(Neighbour::Stream);
         }
-        // And only who connects is redirected.
-        Neighbour::Front => wired.break_off(Neighbour::Stream),
-        Neighbour::Redshift => wired.break_off(neighbour),
-        Neighbour::Stream | Neighbour::S3 | Neighbour::Webhook => {}
+        // And only who connects is redirected, on a connection that may stand from the last time.
+        Neighbour::Front => {
+            wired.break_off(Neighbour::Front);
+            wired.break_off(Neighbour::Stream);
+        }
+        Neighbour::Stream | Neighbour::Redshift => wired.break_off(neighbour),
+        Neighbour::S3 | Neighbour::Webhook => {}
     }
 }
 

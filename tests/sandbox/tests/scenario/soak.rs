@@ -34,6 +34,8 @@ const SHORTEST: u64 = 3_600;
 const HELD: u64 = 120 * RATE;
 /// The middle of the hits that are not yet loaded, in 1,000, at most: two minutes of the stream.
 const BEHIND: f64 = (120 * RATE) as f64 / 1e3;
+/// Longest time until what the last faults have left is loaded.
+const SETTLE: Duration = Duration::from_secs(1_800);
 /// Until then memory fills its caches.
 const WARM: f64 = 600.0;
 /// The middle of the last quarter by that of the first one, at most.
@@ -140,6 +142,12 @@ impl Soak {
         adobe.clear();
         s3.clear();
         redshift.clear();
+        println!("so far: {}", table(&samples, faults, &Verdict::default()));
+        // A fault may have left much.
+        let (wanted, begun) = (self.world.wanted(), Instant::now());
+        while self.world.loaded().await < wanted && begun.elapsed() < SETTLE {
+            tokio::time::sleep(SAMPLE_EVERY).await;
+        }
         let [producer, ingester] = self.services;
         (samples, faults, self.world.finish(producer, ingester).await)
     }

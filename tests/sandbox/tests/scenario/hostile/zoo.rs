@@ -209,7 +209,7 @@ impl Zoo {
             seal.columns.as_mut().unwrap().push("no_such_column".to_owned());
         });
         self.folder("the seal says 10", |seal, file, _| {
-            let bomb = compress(&vec![b'\n'; 4 << 20], Compression::Zstd).unwrap();
+            let bomb = compress(&vec![b'\n'; 1 << 20], Compression::Zstd).unwrap();
             *file = bomb.to_vec();
             let one = &mut seal.files[0];
             (one.rows, one.bytes, one.crc32) = (10, file.len() as u64, crc32(&bomb));
